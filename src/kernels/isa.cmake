@@ -1,0 +1,6 @@
+# Compile flags per instruction set. Each ISA file has its own namespace and calls nothing inline from outside it.
+file(GLOB avx2_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cpu/avx2*.cc)
+file(GLOB avx512_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cpu/avx512*.cc)
+set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-O3")
+set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS
+  "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16;-mprefer-vector-width=512;-O3")
