@@ -76,8 +76,9 @@ TEST(Json, WritesNumbersPlainly) {
   EXPECT_EQ(to_json(json::value(0.7)), "0.7");
   EXPECT_EQ(to_json(json::value(1e-7)), "1e-07");
   EXPECT_EQ(to_json(json::value(3.0), {.python_floats = true}), "3.0");
-  EXPECT_EQ(to_json(parse_json(R"({"a":[1,"é😀\n"],"b":{}})", "t"), {.item_sep = ", ", .key_sep = ": ", .ensure_ascii = true}),
-            R"({"a": [1, "\u00e9\ud83d\ude00\n"], "b": {}})");
+  EXPECT_EQ(
+      to_json(parse_json(R"({"a":[1,"é😀\n"],"b":{}})", "t"), {.item_sep = ", ", .key_sep = ": ", .ensure_ascii = true}),
+      R"({"a": [1, "\u00e9\ud83d\ude00\n"], "b": {}})");
 }
 
 TEST(MappedFile, ReadsAndRefuses) {

@@ -1,5 +1,5 @@
-// Errors, in the three kinds of style.md 5. Error: data from outside is wrong. check(): our own code broke an invariant.
-// cat() builds messages. Everybody includes this file; it knows nothing of language models.
+// Errors, in the three kinds of style.md 5. Error: data from outside is wrong. check(): our own code broke an
+// invariant. cat() builds messages. Everybody includes this file; it knows nothing of language models.
 #pragma once
 #include <source_location>
 #include <sstream>

@@ -36,7 +36,8 @@ void append_escaped(std::string& out, std::string_view text, bool ensure_ascii) 
     } else {
       const int extra = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
       uint32_t code = c & (0x3Fu >> extra);
-      for (int k = 0; k < extra && i + 1 < text.size(); ++k) code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3F);
+      for (int k = 0; k < extra && i + 1 < text.size(); ++k)
+        code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3F);
       if (code >= 0x10000) {
         unit(0xD800 + ((code - 0x10000) >> 10));
         unit(0xDC00 + ((code - 0x10000) & 0x3FF));
@@ -171,11 +172,14 @@ std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
   if (size > limit) throw Error(cat(path.string(), ": expected at most ", limit, " bytes, found ", size));
   std::ifstream in(path, std::ios::binary);
   std::string text(std::istreambuf_iterator<char>(in), {});
-  if (in.bad() || text.size() != size) throw Error(cat(path.string(), ": reading stopped at byte ", text.size(), " of ", size));
+  if (in.bad() || text.size() != size)
+    throw Error(cat(path.string(), ": reading stopped at byte ", text.size(), " of ", size));
   return text;
 }
 
-json::value read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+json::value read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.string());
+}
 
 std::string to_json(const json::value& value, const JsonStyle& style) {
   Writer writer(style);
@@ -183,7 +187,8 @@ std::string to_json(const json::value& value, const JsonStyle& style) {
   return writer.take();
 }
 
-JsonObject::JsonObject(const json::value& value, std::string what) : object_(value.if_object()), what_(std::move(what)) {
+JsonObject::JsonObject(const json::value& value, std::string what)
+    : object_(value.if_object()), what_(std::move(what)) {
   if (!object_) throw Error(cat(what_, ": expected a JSON object, found ", kind_name(value)));
 }
 
@@ -209,7 +214,9 @@ int64_t JsonObject::integer(std::string_view key) const {
   wrong(key, "an integer");
 }
 
-int64_t JsonObject::integer_or(std::string_view key, int64_t fallback) const { return has(key) ? integer(key) : fallback; }
+int64_t JsonObject::integer_or(std::string_view key, int64_t fallback) const {
+  return has(key) ? integer(key) : fallback;
+}
 
 double JsonObject::number(std::string_view key) const {
   const json::value* value = find(key);

@@ -21,11 +21,11 @@ json::value read_json_file(const std::filesystem::path& path);
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
 struct JsonStyle {
-  int indent = -1;                 ///< -1: one line; n >= 0: n spaces a level
-  const char* item_sep = ",";      ///< Python's json.dumps has ", "
-  const char* key_sep = ":";       ///< Python's json.dumps has ": "
-  bool ensure_ascii = false;       ///< non-ASCII as \uXXXX
-  bool python_floats = false;      ///< floats as Python's repr (1.0, 1e-05), else shortest std::to_chars
+  int indent = -1;             ///< -1: one line; n >= 0: n spaces a level
+  const char* item_sep = ",";  ///< Python's json.dumps has ", "
+  const char* key_sep = ":";   ///< Python's json.dumps has ": "
+  bool ensure_ascii = false;   ///< non-ASCII as \uXXXX
+  bool python_floats = false;  ///< floats as Python's repr (1.0, 1e-05), else shortest std::to_chars
 };
 /// Key order is kept; NaN and infinities are written NaN, Infinity, -Infinity as Python does.
 std::string to_json(const json::value& value, const JsonStyle& style = {});

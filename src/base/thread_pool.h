@@ -34,7 +34,7 @@ class ThreadPool {
   std::vector<std::jthread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> loop_{0};   // number of the loop; odd steps tell workers that a new one is there
+  std::atomic<uint64_t> loop_{0};  // number of the loop; odd steps tell workers that a new one is there
   std::atomic<bool> stop_{false};
   std::atomic<size_t> next_{0}, pending_workers_{0};
   size_t n_ = 0;

@@ -15,7 +15,8 @@ inline constexpr size_t kPanelRows = 16;
 /// Positions of a KV page, and of a block of attention (spec/numerics.md 5 and 6).
 inline constexpr size_t kPagePositions = 64;
 
-/// A weight [O, K] in panels: panel p holds rows 16 p .. 16 p + 15, and in it block b of all 16 rows, one after the other:
+/// A weight [O, K] in panels: panel p holds rows 16 p .. 16 p + 15, and in it block b of all 16 rows, one after the
+/// other:
 ///   data + ((p * (K / block_size) + b) * 16 + r) * block_bytes   is block b of row 16 p + r, bytes as in the file.
 /// For f32, bf16, f16 and FP8 a block is one value, so that is panels[O / 16][K][16]. Rows beyond O are zero bytes.
 struct WeightView {
@@ -32,9 +33,9 @@ struct WeightView {
 /// Rows of activations quantised by spec/numerics.md 3 in blocks of `block` (32 or 256) values.
 struct QuantizedRows {
   size_t block = 0;
-  int8_t* q = nullptr;        ///< [T, K]
-  float* d = nullptr;         ///< [T, ceil(K / block)], dx
-  int16_t* sums = nullptr;    ///< [T, K / 16]: sum of q over each 16 values
+  int8_t* q = nullptr;      ///< [T, K]
+  float* d = nullptr;       ///< [T, ceil(K / block)], dx
+  int16_t* sums = nullptr;  ///< [T, K / 16]: sum of q over each 16 values
 };
 
 enum class CacheType : uint8_t { kF32, kBF16 };
@@ -53,36 +54,41 @@ struct Kernels {
   const char* name;  ///< "ref", "avx2", "avx512"
   bool has_bf16;     ///< whether linear_bf16 may be called: ref emulates the unit, others need it
 
-  // ---- products. y[t * y_stride + o] for the outputs o < O of panels [panel_begin, panel_end), t < T; nothing else is written.
-  /// One chain over k ascending from +0: acc = fma(w[o, k], x[t, k], acc), w dequantised to f32 as tensor/dequantize.h does.
-  void (*linear_exact)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end, const float* x,
-                       size_t x_stride, size_t T);
+  // ---- products. y[t * y_stride + o] for the outputs o < O of panels [panel_begin, panel_end), t < T; nothing else is
+  // written.
+  /// One chain over k ascending from +0: acc = fma(w[o, k], x[t, k], acc), w dequantised to f32 as tensor/dequantize.h
+  /// does.
+  void (*linear_exact)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                       const float* x, size_t x_stride, size_t T);
   /// spec/numerics.md 3; x.block == int8_block(w.dtype).
   void (*linear_int8)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                       const QuantizedRows& x, size_t T);
   /// spec/numerics.md 4; x [T, K] bf16 bits, row stride K.
-  void (*linear_bf16)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end, const uint16_t* x,
-                      size_t T);
+  void (*linear_bf16)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                      const uint16_t* x, size_t T);
 
   // ---- preparing activations
-  /// Rows [T, K] f32 to x.q, x.d, x.sums with x.block. K is a multiple of 16, not always of block: the last block may be short.
+  /// Rows [T, K] f32 to x.q, x.d, x.sums with x.block. K is a multiple of 16, not always of block: the last block may
+  /// be short.
   void (*quantize_rows)(const QuantizedRows& out, const float* x, size_t T, size_t K);
   void (*round_bf16)(uint16_t* out, const float* x, size_t n);
 
   // ---- rows and elements
   /// y = (x * r) * w, r = 1 / sqrt(ss / D + eps), ss the row sum of squares with s = fma(x, x, s). [T, D].
   void (*rms_norm)(float* y, const float* x, const float* w, size_t T, size_t D, float eps);
-  void (*add)(float* y, const float* a, const float* b, size_t n);              ///< y = a + b; y may be a or b
-  void (*add_bias)(float* y, const float* bias, size_t T, size_t D);            ///< y[t, :] += bias
-  void (*silu_mul)(float* y, const float* gate, const float* up, size_t n);     ///< y = g / (1 + exp(-g)) * u
+  void (*add)(float* y, const float* a, const float* b, size_t n);           ///< y = a + b; y may be a or b
+  void (*add_bias)(float* y, const float* bias, size_t T, size_t D);         ///< y[t, :] += bias
+  void (*silu_mul)(float* y, const float* gate, const float* up, size_t n);  ///< y = g / (1 + exp(-g)) * u
   /// One row: rotates the 2 * half values at the start of each of `heads` heads (head_stride floats apart), in place.
-  /// interleaved: pairs (2i, 2i + 1); else (i, i + half). x1' = x1 * c - x2 * s; x2' = x2 * c + x1 * s, each operation rounded.
-  void (*rope)(float* x, size_t heads, size_t head_stride, size_t half, const float* cos, const float* sin, bool interleaved);
+  /// interleaved: pairs (2i, 2i + 1); else (i, i + half). x1' = x1 * c - x2 * s; x2' = x2 * c + x1 * s, each operation
+  /// rounded.
+  void (*rope)(float* x, size_t heads, size_t head_stride, size_t half, const float* cos, const float* sin,
+               bool interleaved);
   /// cos[i], sin[i] = cos(a), sin(a) times magnitude, a = position * inv_freq[i] in f32.
   void (*rope_angles)(float* cos, float* sin, const float* inv_freq, size_t half, float position, float magnitude);
   /// Softmax over a row of n: exp(x - m) / row sum. y may be x.
   void (*softmax)(float* y, const float* x, size_t n);
-  void (*sigmoid)(float* y, const float* x, size_t n);                           ///< 1 / (1 + exp(-x))
+  void (*sigmoid)(float* y, const float* x, size_t n);  ///< 1 / (1 + exp(-x))
   /// out[d] = chain over e ascending of acc = fma(gates[e], rows[e * D + d], acc) from +0: one token's experts.
   void (*combine_experts)(float* out, const float* rows, const float* gates, size_t n_experts, size_t D);
   /// m + log(row sum of exp(x - m)).
@@ -93,13 +99,14 @@ struct Kernels {
   void (*store_kv)(const KvPages& kv, size_t position, const float* k, const float* v, size_t kv_heads, size_t d);
   /// Stores one position's latent row [latent + rope].
   void (*store_latent)(const KvPages& kv, size_t position, const float* row, size_t width);
-  /// One query row against positions [0, n): `group` query heads that share kv head `kv_head`. q [group, d], out [group, d].
-  /// scratch: attention_scratch(group, d) floats.
-  void (*attention)(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n, float scale,
-                    float* scratch);
-  /// MLA in the absorbed form: q [heads, latent + rope], out [heads, latent]. scratch: attention_mla_scratch(...) floats.
-  void (*attention_mla)(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
-                        float scale, float* scratch);
+  /// One query row against positions [0, n): `group` query heads that share kv head `kv_head`. q [group, d], out
+  /// [group, d]. scratch: attention_scratch(group, d) floats.
+  void (*attention)(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
+                    float scale, float* scratch);
+  /// MLA in the absorbed form: q [heads, latent + rope], out [heads, latent]. scratch: attention_mla_scratch(...)
+  /// floats.
+  void (*attention_mla)(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv,
+                        size_t n, float scale, float* scratch);
 };
 
 /// Floats of scratch that attention and attention_mla may use.

@@ -2,8 +2,8 @@
 // Integer arithmetic only, so every processor gives the same bits.
 #pragma once
 #include <bit>
-#include <cstdint>
 #include <cmath>
+#include <cstdint>
 
 namespace fathom {
 

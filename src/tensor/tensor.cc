@@ -12,8 +12,8 @@ constexpr size_t kMinChunk = size_t{1} << 20;
 
 std::shared_ptr<std::byte> heap_bytes(size_t size) {
   const size_t padded = (std::max<size_t>(size, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  auto* data = static_cast<std::byte*>(::operator new(padded, std::align_val_t{kAlignment}));
-  return {data, [](std::byte* p) { ::operator delete(p, std::align_val_t{kAlignment}); }};
+  auto* data = static_cast<std::byte*>(::operator new (padded, std::align_val_t{kAlignment}));
+  return {data, [](std::byte* p) { ::operator delete (p, std::align_val_t{kAlignment}); }};
 }
 
 }  // namespace

@@ -60,7 +60,9 @@ class Tensor {
   template <class T>
   T* data() const;
   template <class T>
-  std::span<T> span() const { return {data<T>(), count()}; }
+  std::span<T> span() const {
+    return {data<T>(), count()};
+  }
 
   /// The same memory with another shape of the same count.
   Tensor reshaped(Shape shape) const;
@@ -78,13 +80,20 @@ class Tensor {
 
 template <class T>
 constexpr bool holds(DType dtype) {
-  if constexpr (std::is_same_v<T, float>) return dtype == DType::kF32;
-  else if constexpr (std::is_same_v<T, double>) return dtype == DType::kF64;
-  else if constexpr (std::is_same_v<T, int32_t>) return dtype == DType::kI32;
-  else if constexpr (std::is_same_v<T, int64_t>) return dtype == DType::kI64;
-  else if constexpr (std::is_same_v<T, int8_t>) return dtype == DType::kI8;
-  else if constexpr (std::is_same_v<T, uint16_t>) return dtype == DType::kBF16 || dtype == DType::kF16;
-  else return sizeof(T) == 1;
+  if constexpr (std::is_same_v<T, float>)
+    return dtype == DType::kF32;
+  else if constexpr (std::is_same_v<T, double>)
+    return dtype == DType::kF64;
+  else if constexpr (std::is_same_v<T, int32_t>)
+    return dtype == DType::kI32;
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return dtype == DType::kI64;
+  else if constexpr (std::is_same_v<T, int8_t>)
+    return dtype == DType::kI8;
+  else if constexpr (std::is_same_v<T, uint16_t>)
+    return dtype == DType::kBF16 || dtype == DType::kF16;
+  else
+    return sizeof(T) == 1;
 }
 
 template <class T>

@@ -1,6 +1,6 @@
-// A run of text with its origin. text/chat_template.h renders a conversation into pieces, text/tokenizer.h encodes them:
-// control tokens are matched only inside trusted pieces, so that a user's text never becomes a control token (law 4).
-// Plain data.
+// A run of text with its origin. text/chat_template.h renders a conversation into pieces, text/tokenizer.h encodes
+// them: control tokens are matched only inside trusted pieces, so that a user's text never becomes a control token (law
+// 4). Plain data.
 #pragma once
 #include <string>
 

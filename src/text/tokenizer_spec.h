@@ -19,11 +19,11 @@ enum class TokenKind : uint8_t {
 };
 
 struct TokenizerSpec {
-  std::vector<std::string> tokens;  ///< index = id
-  std::vector<TokenKind> kinds;     ///< as long as tokens
+  std::vector<std::string> tokens;                          ///< index = id
+  std::vector<TokenKind> kinds;                             ///< as long as tokens
   std::vector<std::pair<std::string, std::string>> merges;  ///< in rank order
-  bool ignore_merges = false;       ///< a whole piece in the vocabulary is not merged (Llama 3)
-  bool nfc = false;                 ///< normalise pieces to NFC (Qwen)
+  bool ignore_merges = false;                               ///< a whole piece in the vocabulary is not merged (Llama 3)
+  bool nfc = false;                                         ///< normalise pieces to NFC (Qwen)
   /// Name as GGUF's tokenizer.ggml.pre: "deepseek-v3", "deepseek-llm", "deepseek-coder", "qwen2", "llama-bpe", "gpt-2",
   /// "smollm"; or empty, and then `patterns` is used.
   std::string pre;
