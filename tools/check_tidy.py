@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy (configuration: .clang-tidy) over the sources of src/, two at a time, without a build folder.
+
+What passed is remembered in build/tidy by the hash of the file, of every header of ours that it reaches and of the
+configuration, so that a second run looks only at what changed. Tests are left out: their macros are mostly findings.
+Usage: tools/check_tidy.py [FILE...]     exit codes: 0 clean, 1 findings, 77 clang-tidy is not installed
+"""
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PASSED = ROOT / "build" / "tidy"
+SHIM = ROOT / "tools" / "tidy" / "source_location.h"
+FLAGS = ["-std=c++20", "-I", str(ROOT / "src"), "-I", str(ROOT), "-include", str(SHIM), "-Wno-everything"]
+INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.M)
+# The same options as src/kernels/isa.cmake, by the file's prefix.
+ISA_FLAGS = {
+    "avx2": ["-mavx2", "-mfma", "-mf16c"],
+    "avx512": "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16".split(),
+}
+
+
+def clang_tidy():
+    """The command: version 14 where it is installed, so that all systems judge alike; None without any."""
+    return shutil.which("clang-tidy-14") or shutil.which("clang-tidy")
+
+
+def reached(path, seen):
+    """Adds `path` and every header of ours that it includes, directly or not, to the set `seen`."""
+    if path in seen or not path.is_file():
+        return seen
+    seen.add(path)
+    for name in INCLUDE.findall(path.read_bytes()):
+        for folder in (path.parent, ROOT / "src", ROOT):
+            if (folder / name.decode()).is_file():
+                reached((folder / name.decode()).resolve(), seen)
+                break
+    return seen
+
+
+def fingerprint(path):
+    """The hash under which a clean `path` is remembered."""
+    digest = hashlib.sha256(clang_tidy().encode())
+    for part in [ROOT / ".clang-tidy", pathlib.Path(__file__), SHIM, *sorted(reached(path.resolve(), set()))]:
+        digest.update(str(part).encode() + b"\0" + part.read_bytes())
+    return digest.hexdigest()
+
+
+def findings(path):
+    """clang-tidy's output for `path`; empty if it is clean."""
+    mark = PASSED / fingerprint(path)
+    if mark.exists():
+        return ""
+    isa = next((flags for prefix, flags in ISA_FLAGS.items() if re.match(prefix + r"(_|\.)", path.name)), [])
+    result = subprocess.run([clang_tidy(), "--quiet", str(path), "--", *FLAGS, *isa], capture_output=True, text=True)
+    if result.returncode == 0:
+        mark.touch()
+        return ""
+    return result.stdout + "".join(l + "\n" for l in result.stderr.splitlines() if "generated" not in l)
+
+
+def unique_blocks(reports):
+    """The findings of all reports (a line with FILE:LINE:COLUMN and what follows), each once: headers recur."""
+    blocks = {}
+    for report in reports:
+        for block in re.split(r"^(?=\S+:\d+:\d+: )", report, flags=re.M):
+            blocks[block] = None
+    return list(blocks)
+
+
+def main():
+    if not clang_tidy():
+        print("clang-tidy is not installed")
+        return 77
+    named = [pathlib.Path(name) for name in sys.argv[1:]]
+    files = named or sorted((ROOT / "src").rglob("*.cc"))
+    files = [path for path in files if path.suffix == ".cc" and not path.name.endswith("_test.cc")]
+    PASSED.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        reports = [report for report in pool.map(findings, files) if report]
+    print("".join(unique_blocks(reports)), end="")
+    print(f"tidy: {len(files)} files, {len(reports)} with findings")
+    return 1 if reports else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
