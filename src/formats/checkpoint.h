@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "formats/model_config.h"
+#include "formats/tensor_info.h"
 #include "tensor/tensor.h"
 #include "text/tokenizer_spec.h"
 
@@ -20,13 +21,6 @@ namespace fathom {
 struct StoredTensor {
   Tensor data;       ///< in its stored type and shape, pointing into the mapped file; outermost dimension first
   Tensor scale_inv;  ///< F8_E4M3 only: f32 [ceil(rows / 128), ceil(columns / 128)], multiplied (spec/models.md 8.2)
-};
-
-struct TensorInfo {
-  std::string name;  ///< as in the file
-  DType dtype;
-  Shape shape;
-  uint64_t size_bytes;
 };
 
 /// Recommended sampling, from generation_config.json or general.sampling.*; absent values are nullopt.
@@ -45,10 +39,10 @@ class Checkpoint {
   virtual std::optional<TokenizerSpec> tokenizer() const = 0;
   /// Whether `find` would return something.
   virtual bool has(std::string_view name) const = 0;
-  /// The tensor with this Hugging Face name, "model.layers.3.self_attn.q_proj.weight". Throws Error naming it when it is absent.
-  /// For experts "model.layers.3.mlp.experts.5.gate_proj.weight" is a slice of the stack where a file has stacks.
-  /// GGUF's MLA form: ".self_attn.k_b_proj.weight" [heads, kv_lora_rank, qk_nope_head_dim] and ".self_attn.v_b_proj.weight"
-  /// [heads, v_head_dim, kv_lora_rank]. GGUF's "rope_freqs.weight" has this name here too.
+  /// The tensor with this Hugging Face name, "model.layers.3.self_attn.q_proj.weight". Throws Error naming it when it
+  /// is absent. For experts "model.layers.3.mlp.experts.5.gate_proj.weight" is a slice of the stack where a file has
+  /// stacks. GGUF's MLA form: ".self_attn.k_b_proj.weight" [heads, kv_lora_rank, qk_nope_head_dim] and
+  /// ".self_attn.v_b_proj.weight" [heads, v_head_dim, kv_lora_rank]. GGUF's "rope_freqs.weight" has this name here too.
   virtual StoredTensor find(std::string_view name) const = 0;
   /// All tensors of all files, by the files' own names, in their order.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
@@ -58,8 +52,9 @@ class Checkpoint {
   virtual void release(const Tensor& mapped) const = 0;
 };
 
-/// Opens a GGUF file (its other parts too) or a Hugging Face folder. Throws Error naming file, tensor or key; a missing shard,
-/// a file that is still downloading (".incomplete", ".part", ".crdownload", or shorter than its header says) and a pickle file are told apart.
+/// Opens a GGUF file (its other parts too) or a Hugging Face folder. Throws Error naming file, tensor or key; a missing
+/// shard, a file that is still downloading (".incomplete", ".part", ".crdownload", or shorter than its header says) and
+/// a pickle file are told apart.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);
 
 }  // namespace fathom

@@ -1,4 +1,5 @@
-// The hyper-parameters of a model, by config.json's own names, whether they came from config.json or from GGUF metadata.
+// The hyper-parameters of a model, by config.json's own names, whether they came from config.json or from GGUF
+// metadata.
 #pragma once
 #include <cstddef>
 #include <optional>
@@ -17,7 +18,8 @@ struct RopeScaling {
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;              // yarn
   double mscale = 0, mscale_all_dim = 0;             // yarn of DeepSeek; 0: not given
-  std::optional<double> attn_factor, attention_factor;  // yarn: cos and sin times attn_factor * (0.1 ln factor + 1), or attention_factor
+  std::optional<double> attn_factor,
+      attention_factor;  // yarn: cos and sin times attn_factor * (0.1 ln factor + 1), or attention_factor
 };
 
 struct ModelConfig {

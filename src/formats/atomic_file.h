@@ -1,0 +1,27 @@
+// A file that appears complete or not at all: written beside its place, synced and renamed by commit().
+// Called by writers of model files. One thread.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+
+namespace fathom {
+
+class AtomicFile {
+ public:
+  /// Throws Error naming the path if the folder is absent or not writable.
+  explicit AtomicFile(const std::filesystem::path& path);
+  /// Without commit() the half-written file is removed.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  /// Throws ResourceError if the disk is full, Error on another failure.
+  void write(const void* data, size_t size);
+  void commit();
+
+ private:
+  [[noreturn]] void failed(const char* doing) const;
+  std::filesystem::path path_, aside_;
+  int fd_ = -1;
+};
+
+}  // namespace fathom

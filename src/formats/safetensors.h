@@ -1,0 +1,51 @@
+// The safetensors format: u64 header length, a JSON header {name: {dtype, shape, data_offsets}}, then the data, without
+// gaps (spec/models.md 7). The header is read and checked before anything is mapped.
+// Called by formats/hf_checkpoint.cc, trainers and tests. An open file may be read by any number of threads.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "formats/tensor_info.h"
+
+namespace fathom {
+
+class SafetensorsFile {
+ public:
+  /// Throws Error naming file and tensor where the header is wrong: lengths beyond the file, unknown types, shapes that
+  /// do not give the offsets' size, overlaps, gaps. A file that is shorter than its header says is reported as still
+  /// downloading or cut off.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::vector<StoredRange>& ranges() const { return ranges_; }  ///< in the header's order
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
+  Tensor tensor(std::string_view name) const;
+  const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }
+
+ private:
+  std::filesystem::path path_;
+  std::vector<StoredRange> ranges_;
+  std::unordered_map<std::string, size_t> index_;
+  std::map<std::string, std::string> metadata_;
+  std::shared_ptr<const MappedFile> mapping_;
+};
+
+/// The format's name of a type, "F8_E4M3"; nullopt for GGUF's block types.
+std::optional<std::string_view> safetensors_name(DType type);
+
+/// Writes the tensors beside `path` and renames the file when it is complete, so that a reader never sees half of it.
+/// Wider types come first, which keeps every tensor aligned. Throws Error on a name given twice, a block type, or a
+/// disk that does not take the data.
+void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace fathom

@@ -1,0 +1,67 @@
+#include "formats/tensor_info.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace fathom {
+
+std::string printable(std::string_view text) {
+  constexpr size_t kLongest = 100;
+  std::string out(text.substr(0, kLongest));
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  if (text.size() > kLongest) out += "...";
+  return out;
+}
+
+uint64_t stored_bytes(std::string_view what, DType type, const Shape& shape) {
+  const DTypeInfo& t = info(type);
+  // Zero values cannot hide an overflow of the other dimensions: each is multiplied as at least one.
+  std::optional<uint64_t> values = 1;
+  bool empty = false;
+  for (size_t i = 0; i < shape.rank() && values; ++i) {
+    empty = empty || shape[i] == 0;
+    values = checked_mul<uint64_t>(*values, std::max<uint64_t>(shape[i], 1));
+  }
+  const std::optional<uint64_t> bytes = values ? checked_mul<uint64_t>(*values, t.block_bytes) : std::nullopt;
+  if (!bytes || *bytes > uint64_t{1} << 62) throw Error(cat(what, ": shape ", shape, " is larger than any memory"));
+  if (shape.back() % t.block_size != 0)
+    throw Error(cat(what, ": expected rows of whole ", t.name, " blocks of ", t.block_size, " values, found ", shape));
+  return empty ? 0 : *values / t.block_size * t.block_bytes;
+}
+
+namespace {
+
+size_t element_alignment(DType type) {
+  const DTypeInfo& t = info(type);
+  return t.block_size == 1 ? t.block_bytes : 1;  // kernels read blocks byte by byte
+}
+
+}  // namespace
+
+Tensor view(const std::shared_ptr<const MappedFile>& file, const StoredRange& range) {
+  const TensorInfo& t = range.info;
+  check(range_fits(range.offset, t.size_bytes, file->bytes().size()), "a tensor's range was not checked");
+  // Mapped memory is read-only; Tensor has no const form, and nobody writes to a checkpoint's tensors.
+  auto* data = const_cast<std::byte*>(file->bytes().data() + range.offset);
+  if (reinterpret_cast<uintptr_t>(data) % element_alignment(t.dtype) != 0) {
+    Tensor copy = make_tensor(t.dtype, t.shape);
+    if (t.size_bytes) std::memcpy(copy.bytes(), data, t.size_bytes);
+    return copy;
+  }
+  return {t.dtype, t.shape, std::shared_ptr<std::byte>(file, data)};
+}
+
+void refuse_overlaps(std::string_view what, std::span<const StoredRange*> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const StoredRange* a, const StoredRange* b) {
+    return a->offset != b->offset ? a->offset < b->offset : a->info.size_bytes < b->info.size_bytes;
+  });
+  for (size_t i = 1; i < ranges.size(); ++i)
+    if (ranges[i]->offset < ranges[i - 1]->offset + ranges[i - 1]->info.size_bytes)
+      throw Error(cat(what, ": tensors ", printable(ranges[i - 1]->info.name), " and ", printable(ranges[i]->info.name),
+                      " overlap"));
+}
+
+}  // namespace fathom

@@ -1,0 +1,42 @@
+// What a tensor file says of its tensors, and the step from there to a Tensor that points into the mapped file.
+// Called by the readers of safetensors and GGUF. No state: thread-safe.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/mapped_file.h"
+#include "tensor/tensor.h"
+
+namespace fathom {
+
+struct TensorInfo {
+  std::string name;  ///< as in the file
+  DType dtype;
+  Shape shape;
+  uint64_t size_bytes;
+};
+
+/// A tensor's place in its file.
+struct StoredRange {
+  TensorInfo info;
+  uint64_t offset;  ///< of the first byte, from the beginning of the file
+};
+
+/// Text from outside as it may stand in a message: control characters replaced, at most 100 bytes.
+std::string printable(std::string_view text);
+
+/// Bytes of a tensor of this type and shape. Throws Error naming `what` if the product overflows or the last dimension
+/// is no whole number of blocks.
+uint64_t stored_bytes(std::string_view what, DType type, const Shape& shape);
+
+/// The tensor as a view of the mapping, which it keeps alive; the range was checked when the header was read. Data that
+/// is not aligned for its element type is copied instead, since f32 cannot be read from an odd address.
+Tensor view(const std::shared_ptr<const MappedFile>& file, const StoredRange& range);
+
+/// Throws Error naming `what` and both tensors if two ranges share a byte. Sorts `ranges` by offset.
+void refuse_overlaps(std::string_view what, std::span<const StoredRange*> ranges);
+
+}  // namespace fathom
