@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Builds and runs the tests; ./test calls it after setup. The last line is `N passed, N failed, N skipped`.
+
+Parts, in any number (none: all of them):
+  release     every GoogleTest program, optimised
+  sanitizers  the same with AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan        the thread pool's and the scheduler's tests with ThreadSanitizer
+  scripts     the tools' own tests (tests/scripts) and the program as a person uses it (tests/e2e)
+  checks      layers, format, clang-tidy
+  quick       what the changed folders need, release only, in less than 3 minutes on a warm build
+The exit status is 0 if nothing failed.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import changed
+import suites
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+PARTS = ("release", "sanitizers", "tsan", "scripts", "checks")
+CORES = len(os.sched_getaffinity(0))
+# What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
+TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Scheduler*"}
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+QUICK_SECONDS = 165  # all of ./test quick; what does not fit is named and counted as skipped
+
+
+def configure(preset):
+    """Configures build/<preset> with tests; cmake sees new files of src/ by itself. Returns an error text or ''."""
+    folder = BUILD / preset
+    command = ["cmake", "--preset", preset, "-DFATHOM_BUILD_TESTS=ON"]
+    cache = folder / "CMakeCache.txt"
+    if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text(errors="replace"):
+        command.append("--fresh")  # the tree was moved or copied with its build folder
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return "" if result.returncode == 0 else result.stdout[-2000:] + result.stderr[-6000:]
+
+
+def build(preset, targets, seconds=None):
+    """Builds as much as can be built. Returns an Outcome with failures only, or None where all is well."""
+    print(f"building {preset}: {' '.join(targets) or 'everything'}", flush=True)
+    if error := configure(preset):
+        return suites.failure(f"configure {preset}", "cmake failed", error)
+    command = ["cmake", "--build", str(BUILD / preset)]
+    command += (["--target", *targets] if targets else []) + ["--", "-k", "0"]
+    status, output, took = suites.execute(
+        command, seconds or 3600, progress=lambda so_far, line: print(f"  {so_far:.0f} s {line}", flush=True))
+    if status == 0:
+        print(f"built {preset} in {took:.0f} s", flush=True)
+        return None
+    wrong = [line for line in output.splitlines() if not line.startswith("[") or "FAILED" in line]
+    return suites.failure(f"build {preset}", suites.ending(status, seconds or 3600), "\n".join(wrong), took)
+
+
+def test_programs(preset):
+    """{program: path} of the GoogleTest programs that the build plan of a configured preset has."""
+    command = ["ninja", "-C", str(BUILD / preset), "-t", "targets", "all"]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout
+    paths = [line.split(":")[0] for line in listed.splitlines() if ": CXX_EXECUTABLE_LINKER" in line]
+    return {path.split("/")[-1]: BUILD / preset / path for path in paths if path.endswith("_test")}
+
+
+def google_tests(preset, only=None):
+    """A suite per test program; `only` maps programs to filters."""
+    found = test_programs(preset)
+    chosen = only if only is not None else {name: "*" for name in found}
+    return [suites.GoogleTest(f"{preset} {name}", found[name], pattern, SANITIZER_ENVIRONMENT)
+            for name, pattern in chosen.items() if name in found]
+
+
+def script_suites(folders=("tests/scripts", "tests/e2e")):
+    """The Python tests: tests/scripts/*_test.py, and every .py of tests/e2e but helpers (their names begin with _)."""
+    environment = {"FATHOM_SOURCE": str(ROOT), "FATHOM_BIN": str(BUILD / "release" / "src" / "fathom"),
+                   "PYTHONPATH": str(ROOT / "tests" / "scripts")}
+    paths = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    paths = [path for path in paths if path.name.endswith("_test.py") or
+             (path.parent.name == "e2e" and not path.name.startswith("_"))]
+    return [suites.Script(str(path.relative_to(ROOT)), path, environment) for path in paths]
+
+
+def check_suites(files=None):
+    """Layers, format and tidy; `files` restricts the last two."""
+    named = [[str(ROOT / name) for name in files if (ROOT / name).exists()]] if files is not None else [[]]
+    sources = [name for name in named[0] if name.endswith((".cc", ".h"))]
+    result = [suites.Check("layers", [sys.executable, str(ROOT / "tools/check_layers.py")])]
+    if files is None or sources:
+        result.append(suites.Check("format", [sys.executable, str(ROOT / "tools/check_format.py"), *sources]))
+        result.append(suites.Check("tidy", [sys.executable, str(ROOT / "tools/check_tidy.py"),
+                                            *[name for name in sources if "/src/" in name]]))
+    return result
+
+
+def show(outcome):
+    """One line per suite, as soon as it is done."""
+    counts = f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped"
+    print(f"{'FAILED' if outcome.failed else 'ok':6} {outcome.name:40} {counts}  {outcome.seconds:.1f} s", flush=True)
+
+
+def run_all(todo, workers=CORES):
+    """Runs suites side by side; the outcomes in their order."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, workers)) as pool:
+        futures = [pool.submit(suite.run) for suite in todo]
+        for future in concurrent.futures.as_completed(futures):
+            show(future.result())
+    return [future.result() for future in futures]
+
+
+def run_parts(parts):
+    """Everything of `parts`; a build that fails costs its own tests and no others."""
+    outcomes, todo, alone = [], [], []
+    plan = {"release": [], "sanitizers": [], "tsan": list(TSAN)}
+    for preset in ("release", "sanitizers", "tsan"):
+        if preset not in parts and not (preset == "release" and "scripts" in parts):
+            continue
+        targets = plan[preset] if preset in parts else ["fathom"]
+        if preset == "tsan":
+            if error := configure(preset):
+                outcomes.append(suites.failure("configure tsan", "cmake failed", error))
+                continue
+            targets = [name for name in targets if name in test_programs(preset)]
+        if broken := build(preset, targets):
+            outcomes.append(broken)
+        if preset in parts:
+            todo += google_tests(preset, TSAN if preset == "tsan" else None)
+    if "checks" in parts:
+        alone += check_suites()
+    outcomes += run_all(todo)
+    # The checks use all cores themselves; a chat at a terminal wants an idle machine.
+    outcomes += run_all(alone, 1)
+    if "scripts" in parts:
+        outcomes += run_all(script_suites(), 1)
+    return outcomes
+
+
+def run_quick():
+    """Changed folders first, then what depends on them while time remains; the rest is named and counted."""
+    started = time.monotonic()
+    left = lambda: QUICK_SECONDS - (time.monotonic() - started)
+    first, later, paths = changed.needed(ROOT)
+    print("changed: " + (", ".join(first) or "no folder of src/") + ("" if paths else " (no history to compare with)"))
+    outcomes, left_out = run_all(check_suites(paths), 1), []
+    if error := configure("release"):
+        return [*outcomes, suites.failure("configure release", "cmake failed", error)]
+    programs = test_programs("release")
+    for folders in (first, *[[folder] for folder in later], ["golden"] if first else []):
+        names = [f"{folder}_test" for folder in folders if f"{folder}_test" in programs]
+        if not names:
+            continue
+        if left() < 20:
+            left_out += names
+            continue
+        broken = build("release", names, None if folders is first else max(1, left()))
+        if broken and folders is not first and left() < 5:
+            left_out += names
+            continue
+        outcomes += [broken] if broken else []
+        outcomes += run_all(google_tests("release", {name: "*" for name in names}))
+    touched = {folder for folder in ("tests/scripts", "tests/e2e")
+               if paths and any(path.startswith((folder, "tools/") if folder == "tests/scripts" else folder)
+                                for path in paths)}
+    for suite in script_suites(sorted(touched)):
+        if left() < 20:
+            left_out.append(suite.name)
+            continue
+        outcomes += run_all([suite])
+    notes = [f"left out for time: {name} (./test runs it)" for name in left_out]
+    return [*outcomes, suites.Outcome("left out", skipped=len(left_out), notes=notes)]
+
+
+def report(outcomes, seconds):
+    """Failures with their output, reasons of skips, and the counts as the last line. Returns the exit status."""
+    for outcome in outcomes:
+        if outcome.failed:
+            print(f"\n==== {outcome.name}\n{outcome.output.rstrip()}")
+    for note in dict.fromkeys(note for outcome in outcomes for note in outcome.notes):
+        print(f"skipped: {note}")
+    passed, failed, skipped = (sum(getattr(o, field) for o in outcomes) for field in ("passed", "failed", "skipped"))
+    print(f"took {seconds:.0f} s\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./test", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="release, sanitizers, tsan, scripts, checks or quick")
+    parts = parser.parse_args().parts
+    for part in parts:
+        if part not in (*PARTS, "quick", "all"):
+            parser.error(f"unknown part {part}")
+    started = time.monotonic()
+    if "quick" in parts:
+        outcomes = run_quick()
+    else:
+        outcomes = run_parts(PARTS if not parts or "all" in parts else parts)
+    return report(outcomes, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
