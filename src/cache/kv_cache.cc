@@ -1,0 +1,58 @@
+#include "cache/kv_cache.h"
+
+namespace fathom {
+
+void KvLayout::add_gqa(size_t kv_heads, size_t d) {
+  const size_t bytes = kv_heads * kPagePositions * d * element_bytes(type);
+  layers.push_back({page_bytes, page_bytes + bytes, type});
+  page_bytes += 2 * bytes;
+}
+
+void KvLayout::add_mla(size_t width) {
+  layers.push_back({page_bytes, page_bytes, type});
+  page_bytes += kPagePositions * width * element_bytes(type);
+}
+
+std::optional<std::byte*> KvPool::take_page() {
+  if (free_.empty()) {
+    if (pages_.size() == max_pages_) return std::nullopt;
+    pages_.push_back(make_tensor(DType::kU8, {layout_.page_bytes}));
+    return pages_.back().bytes();
+  }
+  std::byte* page = free_.back();
+  free_.pop_back();
+  return page;
+}
+
+KvSequence::KvSequence(KvSequence&& other) noexcept
+    : pool_(other.pool_), pages_(std::move(other.pages_)), length_(other.length_) {
+  other.pages_.clear();
+  other.length_ = 0;
+}
+
+bool KvSequence::reserve(size_t positions) {
+  const size_t had = pages_.size(), need = (length_ + positions + kPagePositions - 1) / kPagePositions;
+  while (pages_.size() < need) {
+    const std::optional<std::byte*> page = pool_->take_page();
+    if (!page) {
+      while (pages_.size() > had) pool_->give_back(pages_.back()), pages_.pop_back();
+      return false;
+    }
+    pages_.push_back(*page);
+  }
+  return true;
+}
+
+void KvSequence::advance(size_t positions) {
+  length_ += positions;
+  check(length_ <= pages_.size() * kPagePositions, "more positions than reserved");
+}
+
+void KvSequence::truncate(size_t length) {
+  check(length <= length_ || length == 0, "cannot truncate to more than there is");
+  length_ = length;
+  const size_t need = (length + kPagePositions - 1) / kPagePositions;
+  while (pages_.size() > need) pool_->give_back(pages_.back()), pages_.pop_back();
+}
+
+}  // namespace fathom

@@ -1,0 +1,379 @@
+// The CPU backend: splits whole-tensor work into independent items over the pool and calls the kernel table on each.
+#include "kernels/backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/route.h"
+#include "kernels/ref/backward.h"
+#include "kernels/ref/linear.h"
+#include "kernels/ref/rows.h"
+
+namespace fathom {
+namespace {
+
+/// Scratch of the calling thread; grows to the largest need and stays.
+float* thread_scratch(size_t floats) {
+  thread_local std::vector<float> scratch;
+  if (scratch.size() < floats) scratch.resize(floats);
+  return scratch.data();
+}
+
+/// Calls f with the element type of t as a value: training and inference run in float, finite differences in double.
+template <class F>
+void with_type(const Tensor& t, F&& f) {
+  if (t.dtype() == DType::kF64)
+    f(double{});
+  else
+    f(float{});
+}
+
+std::byte* at(const Tensor& t, size_t element) { return t.bytes() + element * info(t.dtype()).block_bytes; }
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(size_t threads, const Kernels& kernels) : pool_(threads), k_(kernels) {}
+
+  const Kernels& kernels() const override { return k_; }
+  size_t threads() const override { return pool_.size(); }
+  bool has_bf16() const override { return k_.has_bf16; }
+
+  void prepare(LinearOperand& out, const Tensor& x) override {
+    const size_t T = x.rows(), K = x.shape().back();
+    if (out.form == LinearForm::kExact) {
+      out.x = x;
+      return;
+    }
+    const auto* in = x.data<float>();
+    if (out.form == LinearForm::kBF16) {
+      auto* half = out.half.data<uint16_t>();
+      rows(T, K, [&](size_t begin, size_t n) { k_.round_bf16(half + begin * K, in + begin * K, n * K); });
+    } else {
+      const QuantizedRows all = quantized(out);
+      rows(T, K, [&](size_t begin, size_t n) { k_.quantize_rows(from_row(all, K, begin), in + begin * K, n, K); });
+    }
+  }
+
+  void linear(std::span<const LinearTask> tasks) override {
+    size_t panels = 0;
+    for (const LinearTask& task : tasks) panels += task.T ? task.w->view().panels() : 0;
+    // Some 8 items a thread keep the threads level; a product never depends on where it is cut.
+    const size_t chunk = std::clamp<size_t>(panels / (pool_.size() * 8), 1, 64);
+    items_.clear();
+    for (uint32_t i = 0; i < tasks.size(); ++i) {
+      if (tasks[i].T == 0) continue;
+      const size_t n = tasks[i].w->view().panels();
+      for (size_t begin = 0; begin < n; begin += chunk) items_.push_back({i, begin, std::min(n, begin + chunk)});
+    }
+    pool_.run(items_.size(), [&](size_t i) { run_linear(tasks[items_[i].task], items_[i].begin, items_[i].end); });
+  }
+
+  void add_bias(const Tensor& y, const Tensor& bias) override {
+    const size_t D = bias.count();
+    if (y.dtype() == DType::kF64) return ref::add_bias(y.data<double>(), bias.data<double>(), y.rows(), D);
+    auto* out = y.data<float>();
+    const auto* b = bias.data<float>();
+    rows(y.rows(), D, [&](size_t begin, size_t n) { k_.add_bias(out + begin * D, b, n, D); });
+  }
+
+  void embed(const Tensor& y, const Tensor& ids, const Weight& table) override {
+    const size_t D = table.K();
+    if (y.dtype() == DType::kF64) {
+      const Tensor values = table.row_major();
+      for (size_t t = 0; t < ids.count(); ++t)
+        std::memcpy(y.data<double>() + t * D, values.data<double>() + static_cast<size_t>(ids.data<int32_t>()[t]) * D, D * sizeof(double));
+      return;
+    }
+    const auto* id = ids.data<int32_t>();
+    auto* out = y.data<float>();
+    rows(ids.count(), D, [&](size_t begin, size_t n) {
+      for (size_t t = begin; t < begin + n; ++t) table.row(static_cast<size_t>(id[t]), out + t * D);
+    });
+  }
+
+  void rms_norm(const Tensor& y, const Tensor& x, const Tensor& weight, float eps) override {
+    const size_t D = weight.count();
+    if (x.dtype() == DType::kF64)
+      return ref::rms_norm(y.data<double>(), x.data<double>(), weight.data<double>(), x.count() / D, D, static_cast<double>(eps));
+    auto* out = y.data<float>();
+    const auto *in = x.data<float>(), *w = weight.data<float>();
+    rows(x.count() / D, D, [&](size_t begin, size_t n) { k_.rms_norm(out + begin * D, in + begin * D, w, n, D, eps); });
+  }
+
+  void add(const Tensor& y, const Tensor& a, const Tensor& b) override {
+    if (y.dtype() == DType::kF64) return ref::add(y.data<double>(), a.data<double>(), b.data<double>(), y.count());
+    auto* out = y.data<float>();
+    const auto *p = a.data<float>(), *q = b.data<float>();
+    rows(y.count(), 1, [&](size_t begin, size_t n) { k_.add(out + begin, p + begin, q + begin, n); });
+  }
+
+  void silu_mul(const Tensor& y, const Tensor& gate, const Tensor& up) override {
+    if (y.dtype() == DType::kF64) return ref::silu_mul(y.data<double>(), gate.data<double>(), up.data<double>(), y.count());
+    auto* out = y.data<float>();
+    const auto *g = gate.data<float>(), *u = up.data<float>();
+    rows(y.count(), 1, [&](size_t begin, size_t n) { k_.silu_mul(out + begin, g + begin, u + begin, n); });
+  }
+
+  void rope_angles(const Tensor& cos, const Tensor& sin, const Tensor& positions, const Tensor& inv_freq,
+                   float magnitude) override {
+    const size_t half = inv_freq.count();
+    const auto* position = positions.data<int32_t>();
+    for (size_t t = 0; t < positions.count(); ++t)
+      k_.rope_angles(cos.data<float>() + t * half, sin.data<float>() + t * half, inv_freq.data<float>(), half,
+                     static_cast<float>(position[t]), magnitude);
+  }
+
+  void rope(const Tensor& x, size_t heads, size_t head_dim, size_t offset, const Tensor& cos, const Tensor& sin,
+            bool interleaved) override {
+    const size_t half = cos.shape().back(), width = x.shape().back();
+    auto* data = x.data<float>() + offset;
+    const auto *c = cos.data<float>(), *s = sin.data<float>();
+    rows(x.rows(), width, [&](size_t begin, size_t n) {
+      for (size_t t = begin; t < begin + n; ++t)
+        k_.rope(data + t * width, heads, head_dim, half, c + t * half, s + t * half, interleaved);
+    });
+  }
+
+  void store_kv(std::span<const SequenceRows> sequences, const LayerCache& layer, const Tensor& k, const Tensor& v,
+                size_t kv_heads) override {
+    const size_t width = k.shape().back(), d = width / kv_heads;
+    const auto *keys = k.data<float>(), *values = v.data<float>();
+    for (const SequenceRows& s : sequences) {
+      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
+      rows(s.rows, 2 * width, [&](size_t begin, size_t n) {
+        for (size_t t = begin; t < begin + n; ++t)
+          k_.store_kv(kv, s.position + t, keys + (s.row + t) * width, values + (s.row + t) * width, kv_heads, d);
+      });
+    }
+  }
+
+  void store_latent(std::span<const SequenceRows> sequences, const LayerCache& layer, const Tensor& latent) override {
+    const size_t width = latent.shape().back();
+    const auto* in = latent.data<float>();
+    for (const SequenceRows& s : sequences) {
+      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
+      for (size_t t = 0; t < s.rows; ++t) k_.store_latent(kv, s.position + t, in + (s.row + t) * width, width);
+    }
+  }
+
+  void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer, size_t heads,
+                 size_t kv_heads, float scale) override {
+    const size_t width = q.shape().back(), d = width / heads, group = heads / kv_heads;
+    const auto* queries = q.data<float>();
+    auto* y = out.data<float>();
+    for_each_row(sequences, kv_heads, [&](const SequenceRows& s, size_t t, size_t h) {
+      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
+      const size_t at_row = (s.row + t) * width + h * group * d;
+      k_.attention(y + at_row, queries + at_row, group, d, kv, h, s.position + t + 1, scale, thread_scratch(attention_scratch(group, d)));
+    });
+  }
+
+  void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer, size_t heads,
+                     size_t latent, float scale) override {
+    const size_t width = q.shape().back() / heads, rope = width - latent;
+    const auto* queries = q.data<float>();
+    auto* y = out.data<float>();
+    // Groups of 16 heads are the lanes of the kernel, and independent of each other.
+    constexpr size_t kLanes = 16;
+    for_each_row(sequences, (heads + kLanes - 1) / kLanes, [&](const SequenceRows& s, size_t t, size_t g) {
+      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
+      const size_t first = g * kLanes, n = std::min(kLanes, heads - first), row = s.row + t;
+      k_.attention_mla(y + (row * heads + first) * latent, queries + (row * heads + first) * width, n, latent, rope, kv,
+                       s.position + t + 1, scale, thread_scratch(attention_mla_scratch(n, latent, rope)));
+    });
+  }
+
+  void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) override {
+    const size_t E = config.n_experts;
+    const auto* b = bias.defined() ? bias.data<float>() : nullptr;
+    rows(logits.rows(), E, [&](size_t begin, size_t n) {
+      float* scratch = thread_scratch(route_scratch(config));
+      for (size_t t = begin; t < begin + n; ++t)
+        route_token(k_, config, logits.data<float>() + t * E, b, out.ids.data<int32_t>() + t * config.top_k,
+                    out.gates.data<float>() + t * config.top_k, scratch);
+    });
+  }
+
+  void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot, std::span<uint32_t> offsets) override {
+    const size_t slots = ids.count(), k = ids.shape().back();
+    const auto* expert = ids.data<int32_t>();
+    std::fill(offsets.begin(), offsets.end(), 0);
+    for (size_t i = 0; i < slots; ++i) ++offsets[static_cast<size_t>(expert[i]) + 1];
+    for (size_t e = 1; e < offsets.size(); ++e) offsets[e] += offsets[e - 1];
+    std::vector<uint32_t> next(offsets.begin(), offsets.end() - 1);
+    for (size_t i = 0; i < slots; ++i) {
+      const uint32_t row = next[static_cast<size_t>(expert[i])]++;
+      token_of_row.data<int32_t>()[row] = static_cast<int32_t>(i / k);
+      row_of_slot.data<int32_t>()[i] = static_cast<int32_t>(row);
+    }
+  }
+
+  void gather_rows(const Tensor& y, const Tensor& x, const Tensor& which) override {
+    const size_t D = x.shape().back();
+    const auto* from = which.data<int32_t>();
+    rows(which.count(), D, [&](size_t begin, size_t n) {
+      for (size_t i = begin; i < begin + n; ++i)
+        std::memcpy(at(y, i * D), at(x, static_cast<size_t>(from[i]) * D), D * sizeof(float));
+    });
+  }
+
+  void combine_experts(const Tensor& y, const Tensor& f, const Tensor& slot_row, const Tensor& gates) override {
+    const size_t T = slot_row.dim(0), k = slot_row.dim(1), D = f.shape().back();
+    const auto* slots = slot_row.data<int32_t>();
+    rows(T, D, [&](size_t begin, size_t n) {
+      float* experts = thread_scratch(k * D);  // the token's rows side by side, experts ascending
+      for (size_t t = begin; t < begin + n; ++t) {
+        for (size_t e = 0; e < k; ++e)
+          std::memcpy(experts + e * D, f.data<float>() + static_cast<size_t>(slots[t * k + e]) * D, D * sizeof(float));
+        k_.combine_experts(y.data<float>() + t * D, experts, gates.data<float>() + t * k, k, D);
+      }
+    });
+  }
+
+  void split_heads(const Tensor& y, const Tensor& x, size_t heads, size_t head_dim, size_t begin) override {
+    const size_t n = y.shape().back(), T = x.rows(), width = heads * head_dim;
+    for (size_t h = 0; h < heads; ++h)
+      for (size_t t = 0; t < T; ++t)
+        std::memcpy(at(y, (h * T + t) * n), at(x, t * width + h * head_dim + begin), n * sizeof(float));
+  }
+
+  void copy_columns(const Tensor& y, size_t y_column, size_t y_step, const Tensor& x, size_t x_column, size_t x_step,
+                    size_t groups, size_t n) override {
+    const size_t T = x.rows(), y_width = y.shape().back(), x_width = x.shape().back();
+    for (size_t t = 0; t < T; ++t)
+      for (size_t g = 0; g < groups; ++g)
+        std::memcpy(at(y, t * y_width + y_column + g * y_step), at(x, t * x_width + x_column + g * x_step), n * sizeof(float));
+  }
+
+  void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x, const Weight& w) override {
+    const size_t T = x.rows(), K = w.K(), O = w.O();
+    const Tensor values = w.row_major();
+    with_type(x, [&](auto zero) {
+      using F = decltype(zero);
+      rows(T, K, [&](size_t begin, size_t n) {
+        ref::linear_backward_input(dx.data<F>() + begin * K, values.data<F>(), dy.data<F>() + begin * O, n, K, O);
+      });
+      if (!dw.defined()) return;
+      rows(O, K, [&](size_t begin, size_t n) {
+        ref::linear_backward_weight(dw.data<F>(), dy.data<F>(), x.data<F>(), T, K, O, begin, begin + n);
+      });
+    });
+  }
+
+  void add_bias_backward(const Tensor& dbias, const Tensor& dy) override {
+    with_type(dy, [&](auto zero) {
+      using F = decltype(zero);
+      ref::add_bias_backward(dbias.data<F>(), dy.data<F>(), dy.rows(), dbias.count());
+    });
+  }
+
+  void embed_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids) override {
+    with_type(dy, [&](auto zero) {
+      using F = decltype(zero);
+      ref::embed_backward(dtable.data<F>(), dy.data<F>(), ids.data<int32_t>(), ids.count(), dy.shape().back());
+    });
+  }
+
+  void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                         float eps) override {
+    with_type(x, [&](auto zero) {
+      using F = decltype(zero);
+      const size_t D = weight.count();
+      ref::rms_norm_backward(dx.data<F>(), dweight.data<F>(), dy.data<F>(), x.data<F>(), weight.data<F>(), x.count() / D, D,
+                             static_cast<F>(eps));
+    });
+  }
+
+  void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate, const Tensor& up) override {
+    with_type(dy, [&](auto zero) {
+      using F = decltype(zero);
+      ref::silu_mul_backward(dgate.data<F>(), dup.data<F>(), dy.data<F>(), gate.data<F>(), up.data<F>(), dy.count());
+    });
+  }
+
+  void accumulate(const Tensor& a, const Tensor& b) override {
+    with_type(a, [&](auto zero) {
+      using F = decltype(zero);
+      ref::add(a.data<F>(), a.data<F>(), b.data<F>(), a.count());
+    });
+  }
+
+ private:
+  struct LinearItem {
+    uint32_t task;
+    size_t begin, end;
+  };
+
+  /// Calls f(begin, count) on pieces of `n` rows of `width` values, some 16k values a piece.
+  template <class F>
+  void rows(size_t n, size_t width, F&& f) {
+    const size_t piece = std::max<size_t>(1, 16384 / std::max<size_t>(width, 1));
+    pool_.run((n + piece - 1) / piece, [&](size_t i) { f(i * piece, std::min(piece, n - i * piece)); });
+  }
+
+  /// Calls f(sequence, row of it, part) for every row of every sequence and `parts` parts.
+  template <class F>
+  void for_each_row(std::span<const SequenceRows> sequences, size_t parts, F&& f) {
+    size_t total = 0;
+    for (const SequenceRows& s : sequences) total += s.rows;
+    pool_.run(total * parts, [&](size_t i) {
+      size_t row = i / parts;
+      for (const SequenceRows& s : sequences) {
+        if (row < s.rows) return f(s, row, i % parts);
+        row -= s.rows;
+      }
+    });
+  }
+
+  static QuantizedRows quantized(const LinearOperand& x) {
+    return {x.form == LinearForm::kInt8Block32 ? size_t{32} : size_t{256}, x.q.data<int8_t>(), x.d.data<float>(),
+            reinterpret_cast<int16_t*>(x.sums.bytes())};
+  }
+  static QuantizedRows from_row(QuantizedRows x, size_t K, size_t row) {
+    x.q += row * K;
+    x.d += row * ((K + x.block - 1) / x.block);
+    x.sums += row * ((K + 15) / 16);
+    return x;
+  }
+
+  void run_linear(const LinearTask& task, size_t begin, size_t end) {
+    const WeightView& w = task.w->view();
+    const LinearOperand& x = *task.x;
+    if (w.dtype == DType::kF64) return run_linear_f64(task, begin, end);
+    float* y = task.y.data<float>() + task.y_row * task.y_stride + task.y_column;
+    switch (x.form) {
+      case LinearForm::kExact:
+        return k_.linear_exact(y, task.y_stride, w, begin, end, x.x.data<float>() + task.x_row * w.K, w.K, task.T);
+      case LinearForm::kBF16:
+        return k_.linear_bf16(y, task.y_stride, w, begin, end, x.half.data<uint16_t>() + task.x_row * w.K, task.T);
+      default:
+        return k_.linear_int8(y, task.y_stride, w, begin, end, from_row(quantized(x), w.K, task.x_row), task.T);
+    }
+  }
+
+  static void run_linear_f64(const LinearTask& task, size_t begin, size_t end) {
+    const WeightView& w = task.w->view();
+    const auto* panels = reinterpret_cast<const double*>(w.data);
+    double* y = task.y.data<double>() + task.y_row * task.y_stride + task.y_column;
+    for (size_t p = begin; p < end; ++p) {
+      const size_t n = std::min(kPanelRows, w.O - p * kPanelRows);
+      for (size_t t = 0; t < task.T; ++t) std::fill_n(y + t * task.y_stride + p * kPanelRows, n, 0.0);
+      ref::continue_panel(y + p * kPanelRows, task.y_stride, panels + p * kPanelRows * w.K,
+                          task.x->x.data<double>() + task.x_row * w.K, w.K, task.T, w.K, n);
+    }
+  }
+
+  ThreadPool pool_;
+  const Kernels& k_;
+  std::vector<LinearItem> items_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(size_t threads, const Kernels& kernels) {
+  return std::make_unique<CpuBackend>(threads, kernels);
+}
+
+}  // namespace fathom

@@ -1,0 +1,52 @@
+// What every op needs to know: where to compute, how, where results live, and who watches. Made per forward; models
+// pass it along. One thread.
+#pragma once
+#include <string_view>
+
+#include "autograd/tape.h"
+#include "kernels/backend.h"
+#include "tensor/tensor.h"
+
+namespace fathom {
+
+/// Sees values in passing, without a second forward: `fathom logits --layers`, importance matrices.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void layer_output(size_t /*layer*/, const Tensor& /*x*/) {}
+  virtual void linear_input(const Weight& /*w*/, const Tensor& /*x*/) {}
+};
+
+/// Two arenas in turn: what layer n made lives until layer n + 2 begins, so a layer's output survives the next layer.
+class LayerArenas {
+ public:
+  Allocator& current() { return arenas_[index_]; }
+  /// Switches to the other arena and forgets what was in it.
+  void next() {
+    index_ ^= 1;
+    arenas_[index_].reset();
+  }
+  size_t capacity_bytes() const { return arenas_[0].capacity_bytes() + arenas_[1].capacity_bytes(); }
+
+ private:
+  Arena arenas_[2];
+  int index_ = 0;
+};
+
+struct Context {
+  Backend& backend;
+  Profile profile = Profile::kExact;
+  LayerArenas* arenas = nullptr;  ///< null: tensors come from the heap, as a tape needs them
+  Tape* tape = nullptr;           ///< null at inference: nothing recorded, nothing kept alive
+  Observer* observer = nullptr;
+
+  Tensor make(DType dtype, const Shape& shape) {
+    return arenas && !tape ? arenas->current().make(dtype, shape) : make_tensor(dtype, shape);
+  }
+  Tensor like(const Tensor& t) { return make(t.dtype(), t.shape()); }
+  void begin_layer() {
+    if (arenas && !tape) arenas->next();
+  }
+};
+
+}  // namespace fathom

@@ -1,0 +1,78 @@
+#include "ops/linear.h"
+
+namespace fathom {
+namespace {
+
+void check_use(const Tensor& x, const LinearUse& use) {
+  if (x.shape().back() != use.w->K())
+    throw Error(cat("tensor ", use.w->name(), ": expected rows of ", x.shape().back(), " values, found ", use.w->K()));
+  if (use.bias) require_shape(use.w->name() + " (bias)", *use.bias, {use.w->O()});
+}
+
+void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use) {
+  ctx.tape->record(y, [x, use, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+    const bool trained = use.w->dtype() == DType::kF32 || use.w->dtype() == DType::kF64 || use.w->dtype() == DType::kBF16;
+    backend.linear_backward(grads.of(x), trained ? grads.of(*use.w) : Tensor(), dy, x, *use.w);
+    if (use.bias) backend.add_bias_backward(grads.of(*use.bias), dy);
+  });
+}
+
+void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses, std::span<Tensor> ys, std::span<LinearTask> tasks) {
+  for (size_t i = 0; i < uses.size(); ++i) {
+    const Weight& w = *uses[i].w;
+    check_use(x.x(), uses[i]);
+    if (ctx.observer) ctx.observer->linear_input(w, x.x());
+    ys[i] = ctx.make(x.x().dtype(), {x.rows(), w.O()});
+    tasks[i] = {ys[i], 0, 0, w.O(), &w, &x.operand_for(w), 0, x.rows()};
+  }
+  ctx.backend.linear(tasks);
+  for (size_t i = 0; i < uses.size(); ++i) {
+    if (uses[i].bias) ctx.backend.add_bias(ys[i], *uses[i].bias);
+    if (ctx.tape) record(ctx, ys[i], x.x(), uses[i]);
+  }
+}
+
+}  // namespace
+
+const LinearOperand& LinearInput::operand(LinearForm form) const {
+  const auto i = static_cast<size_t>(form);
+  LinearOperand& out = forms_[i];
+  if (made_[i]) return out;
+  const size_t T = x_.rows(), K = x_.shape().back();
+  out.form = form;
+  if (form == LinearForm::kBF16) out.half = ctx_->make(DType::kBF16, {T, K});
+  if (form == LinearForm::kInt8Block32 || form == LinearForm::kInt8Block256) {
+    const size_t block = form == LinearForm::kInt8Block32 ? 32 : 256;
+    out.q = ctx_->make(DType::kI8, {T, K});
+    out.d = ctx_->make(DType::kF32, {T, (K + block - 1) / block});
+    out.sums = ctx_->make(DType::kI16, {T, (K + 15) / 16});
+  }
+  ctx_->backend.prepare(out, x_);
+  made_[i] = true;
+  return out;
+}
+
+const LinearOperand& LinearInput::operand_for(const Weight& w) const {
+  return operand(w.always_exact || x_.dtype() == DType::kF64 ? LinearForm::kExact : linear_form(ctx_->profile, w.dtype()));
+}
+
+template <size_t N>
+std::array<Tensor, N> linears(Context& ctx, const LinearInput& x, const std::array<LinearUse, N>& uses) {
+  std::array<Tensor, N> ys;
+  std::array<LinearTask, N> tasks;
+  compute(ctx, x, uses, ys, tasks);
+  return ys;
+}
+template std::array<Tensor, 1> linears(Context&, const LinearInput&, const std::array<LinearUse, 1>&);
+template std::array<Tensor, 2> linears(Context&, const LinearInput&, const std::array<LinearUse, 2>&);
+template std::array<Tensor, 3> linears(Context&, const LinearInput&, const std::array<LinearUse, 3>&);
+
+Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias) {
+  return linears<1>(ctx, x, {LinearUse{&w, bias}})[0];
+}
+
+Tensor linear(Context& ctx, const Tensor& x, const Weight& w, const Tensor* bias) {
+  return linear(ctx, LinearInput(ctx, x), w, bias);
+}
+
+}  // namespace fathom

@@ -1,0 +1,41 @@
+// Linear layers: y = x W^T (+ bias), for weights of any storage type.
+#pragma once
+#include <array>
+
+#include "ops/context.h"
+
+namespace fathom {
+
+/// The input of one or more linears: rows [T, K], and each quantised or rounded form of them, made when first asked for
+/// and shared: Q, K and V, or gate and up, quantise their input once.
+class LinearInput {
+ public:
+  LinearInput(Context& ctx, Tensor x) : ctx_(&ctx), x_(std::move(x)) {}
+  const Tensor& x() const { return x_; }
+  size_t rows() const { return x_.rows(); }
+  const LinearOperand& operand(LinearForm form) const;
+  /// The form that w asks for in the context's profile.
+  const LinearOperand& operand_for(const Weight& w) const;
+
+ private:
+  Context* ctx_;
+  Tensor x_;
+  mutable std::array<LinearOperand, 4> forms_;
+  mutable std::array<bool, 4> made_{};
+};
+
+/// y[t, o] = sum over k of w[o, k] x[t, k] (+ bias[o]): [T, K] -> [T, O] f32. Order of sums and rounding by profile:
+/// spec/numerics.md 2 to 4; the bias is added once, after. `bias` null: none.
+/// Throws Error if K differs or the bias is not [O].
+Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias = nullptr);
+Tensor linear(Context& ctx, const Tensor& x, const Weight& w, const Tensor* bias = nullptr);
+
+/// Several linears of one input in one pass over the pool: the same bits as one by one.
+struct LinearUse {
+  const Weight* w = nullptr;
+  const Tensor* bias = nullptr;
+};
+template <size_t N>
+std::array<Tensor, N> linears(Context& ctx, const LinearInput& x, const std::array<LinearUse, N>& uses);
+
+}  // namespace fathom
