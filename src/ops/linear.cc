@@ -67,6 +67,22 @@ template std::array<Tensor, 1> linears(Context&, const LinearInput&, const std::
 template std::array<Tensor, 2> linears(Context&, const LinearInput&, const std::array<LinearUse, 2>&);
 template std::array<Tensor, 3> linears(Context&, const LinearInput&, const std::array<LinearUse, 3>&);
 
+void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w) {
+  check(!ctx.tape, "head_linears has no backward yet");
+  const size_t heads = w.size(), T = x.rows(), K = w[0].K();
+  const size_t x_head_dim = x.shape().back() / heads, y_head_dim = y.shape().back() / heads;
+  check(x_offset + K <= x_head_dim && w[0].O() <= y_head_dim, "a head's part fits into its head");
+  const Tensor columns = ctx.make(DType::kF32, {heads * T, K});
+  ctx.backend.split_heads(columns.reshaped({heads, T, K}), x, heads, x_head_dim, x_offset);
+  const LinearInput in(ctx, columns);
+  std::vector<LinearTask> tasks(heads);
+  for (size_t h = 0; h < heads; ++h) {
+    if (ctx.observer) ctx.observer->linear_input(w[h], columns.slice(h * T, T));
+    tasks[h] = {y, 0, h * y_head_dim, heads * y_head_dim, &w[h], &in.operand_for(w[h]), h * T, T};
+  }
+  ctx.backend.linear(tasks);
+}
+
 Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias) {
   return linears<1>(ctx, x, {LinearUse{&w, bias}})[0];
 }

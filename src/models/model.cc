@@ -1,0 +1,59 @@
+#include "models/model.h"
+
+#include "ops/elementwise.h"
+
+namespace fathom {
+
+Tensor DecoderLayer::forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache, float eps) const {
+  const Tensor a = add(ctx, x, self_attn->forward(ctx, rms_norm(ctx, x, input_layernorm, eps), state, cache));
+  return add(ctx, a, mlp->forward(ctx, rms_norm(ctx, a, post_attention_layernorm, eps)));
+}
+
+KvLayout Model::kv_layout(CacheType type) const {
+  KvLayout layout{.type = type};
+  for (size_t i = 0; i < layers_.size() + (mtp_ ? 1 : 0); ++i) {
+    if (config_.is_mla())
+      layout.add_mla(config_.kv_lora_rank + config_.qk_rope_head_dim);
+    else
+      layout.add_gqa(config_.num_key_value_heads, config_.head_dim);
+  }
+  return layout;
+}
+
+Tensor Model::embed_batch(Context& ctx, const Batch& batch, const Weight& table) const {
+  if (!batch.embeddings.defined()) return embed(ctx, batch.ids, table);
+  require_shape("input embeddings", batch.embeddings, {batch.positions.count(), config_.hidden_size});
+  return batch.embeddings;
+}
+
+Tensor Model::forward(Context& ctx, const Batch& batch, const KvLayout& cache) const {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
+  ctx.begin_layer();
+  Tensor x = embed_batch(ctx, batch, *embed_tokens_);  // [T, D]
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    ctx.begin_layer();
+    x = layers_[i].forward(ctx, x, state, cache.layers[i], eps);
+    if (ctx.observer) ctx.observer->layer_output(i, x);
+  }
+  ctx.begin_layer();
+  return rms_norm(ctx, x, norm_, eps);
+}
+
+Tensor Model::logits(Context& ctx, const Tensor& hidden) const { return linear(ctx, hidden, *lm_head_); }
+
+Tensor Model::mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const {
+  check(mtp_ != nullptr, "the model has an MTP module");
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const size_t T = batch.positions.count(), D = config_.hidden_size;
+  const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
+  ctx.begin_layer();
+  const Tensor joined = ctx.make(DType::kF32, {T, 2 * D});  // [enorm(embedding); hnorm(h)]
+  const Tensor embedding = rms_norm(ctx, embed_batch(ctx, batch, *mtp_->embed_tokens), mtp_->enorm, eps);
+  ctx.backend.copy_columns(joined, 0, 0, embedding, 0, 0, 1, D);
+  ctx.backend.copy_columns(joined, D, 0, rms_norm(ctx, hidden, mtp_->hnorm, eps), 0, 0, 1, D);
+  const Tensor y = mtp_->layer.forward(ctx, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
+  return linear(ctx, rms_norm(ctx, y, mtp_->shared_head_norm, eps), *mtp_->head);
+}
+
+}  // namespace fathom

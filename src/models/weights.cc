@@ -1,0 +1,124 @@
+#include "models/weights.h"
+
+#include <cstring>
+
+#include "tensor/dequantize.h"
+#include "tensor/float_types.h"
+
+namespace fathom {
+namespace {
+
+/// Any stored float or quantised type to f32; FP8 with its block scales (spec/models.md 8.2).
+Tensor to_f32(const StoredTensor& stored) {
+  const Tensor& t = stored.data;
+  Tensor out = make_tensor(DType::kF32, t.shape());
+  if (t.dtype() != DType::kF8E4M3) {
+    dequantize(t.dtype(), t.bytes(), out.data<float>(), t.count());
+    return out;
+  }
+  const size_t rows = t.dim(0), columns = t.shape().back(), scale_columns = (columns + 127) / 128;
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t c = 0; c < columns; ++c)
+      out.data<float>()[r * columns + c] = f32_from_f8e4m3(static_cast<uint8_t>(t.bytes()[r * columns + c])) *
+                                           stored.scale_inv.data<float>()[(r / 128) * scale_columns + c / 128];
+  return out;
+}
+
+}  // namespace
+
+uint64_t Weights::size_bytes() const {
+  return bytes_of([](DType) { return true; });
+}
+
+uint64_t Weights::bytes_of(const std::function<bool(DType)>& which) const {
+  uint64_t sum = 0;
+  for (const Weight& w : matrices_)
+    if (which(w.dtype())) sum += w.size_bytes();
+  for (const std::vector<Weight>& stack : stacks_)
+    for (const Weight& w : stack)
+      if (which(w.dtype())) sum += w.size_bytes();
+  return sum;
+}
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Weights& weights, LoadProgress progress)
+    : checkpoint_(checkpoint), weights_(weights), progress_(std::move(progress)), total_(checkpoint.weight_bytes()) {}
+
+void WeightLoader::done(uint64_t bytes) {
+  done_ += bytes;
+  if (progress_) progress_(done_, total_);
+}
+
+Weight WeightLoader::pack(const std::string& name, size_t O, size_t K) {
+  const StoredTensor stored = checkpoint_.find(name);
+  require_shape(name, stored.data, {O, K});
+  Weight weight(name, stored.data, stored.scale_inv);
+  checkpoint_.release(stored.data);
+  done(stored.data.size_bytes());
+  return weight;
+}
+
+const Weight& WeightLoader::linear(const std::string& name, size_t O, size_t K, bool always_exact) {
+  Weight weight = pack(name, O, K);
+  weight.always_exact = always_exact;
+  return weights_.add(std::move(weight));
+}
+
+std::span<const Weight> WeightLoader::stack(const std::string& prefix, const std::string& suffix, size_t n, size_t O, size_t K) {
+  std::vector<Weight> out;
+  out.reserve(n);
+  for (size_t i = 0; i < n; ++i) out.push_back(pack(prefix + std::to_string(i) + suffix, O, K));
+  return weights_.add(std::move(out));
+}
+
+Tensor WeightLoader::vector(const std::string& name, size_t n) {
+  const StoredTensor stored = checkpoint_.find(name);
+  require_shape(name, stored.data, {n});
+  done(stored.data.size_bytes());
+  return to_f32(stored);
+}
+
+Tensor WeightLoader::optional_vector(const std::string& name, size_t n) { return has(name) ? vector(name, n) : Tensor(); }
+
+std::span<const Weight> WeightLoader::heads_of(const std::string& name, size_t O, size_t K) {
+  const StoredTensor stored = checkpoint_.find(name);
+  const size_t heads = config().num_attention_heads;
+  require_shape(name, stored.data, {heads, O, K});
+  std::vector<Weight> out;
+  for (size_t h = 0; h < heads; ++h) out.emplace_back(name, stored.data.slice(h, 1).reshaped({O, K}));
+  checkpoint_.release(stored.data);
+  done(stored.data.size_bytes());
+  return weights_.add(std::move(out));
+}
+
+WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
+  const ModelConfig& c = config();
+  const size_t heads = c.num_attention_heads, nope = c.qk_nope_head_dim, v = c.v_head_dim, latent = c.kv_lora_rank;
+  StoredTensor stored = checkpoint_.find(name);
+  require_shape(name, stored.data, {heads * (nope + v), latent});
+  done(stored.data.size_bytes());
+  // Types of single values keep their type; blocks are dequantised, since K's part is transposed.
+  const bool single = info(stored.data.dtype()).block_size == 1 && stored.data.dtype() != DType::kF8E4M3;
+  const Tensor joined = single ? stored.data : to_f32(stored);
+  const size_t bytes = info(joined.dtype()).block_bytes;
+  std::vector<Weight> k_b, v_b;
+  for (size_t h = 0; h < heads; ++h) {
+    const Tensor head = joined.slice(h * (nope + v), nope + v);
+    Tensor k = make_tensor(joined.dtype(), {latent, nope});
+    for (size_t i = 0; i < latent; ++i)
+      for (size_t j = 0; j < nope; ++j) std::memcpy(k.bytes() + (i * nope + j) * bytes, head.bytes() + (j * latent + i) * bytes, bytes);
+    k_b.emplace_back(name, k);
+    v_b.emplace_back(name, head.slice(nope, v));
+    k_b.back().always_exact = v_b.back().always_exact = true;
+  }
+  return {weights_.add(std::move(k_b)), weights_.add(std::move(v_b))};
+}
+
+WeightLoader::AbsorbedKv WeightLoader::absorbed_kv(const std::string& prefix) {
+  const ModelConfig& c = config();
+  if (has(prefix + "k_b_proj.weight"))
+    return {heads_of(prefix + "k_b_proj.weight", c.kv_lora_rank, c.qk_nope_head_dim),
+            heads_of(prefix + "v_b_proj.weight", c.v_head_dim, c.kv_lora_rank)};
+  return split_kv_b(prefix + "kv_b_proj.weight");
+}
+
+}  // namespace fathom

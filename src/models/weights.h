@@ -1,0 +1,66 @@
+// The weights of a model: an immutable snapshot once loaded, shared by the engine and the requests in flight. The loader
+// fills it while an architecture asks for its tensors by their Hugging Face names.
+#pragma once
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "formats/checkpoint.h"
+#include "kernels/weight.h"
+
+namespace fathom {
+
+/// Owns packed matrices and f32 vectors; addresses stay valid for its life.
+class Weights {
+ public:
+  const Weight& add(Weight weight) { return matrices_.emplace_back(std::move(weight)); }
+  std::span<const Weight> add(std::vector<Weight> stack) { return stacks_.emplace_back(std::move(stack)); }
+  uint64_t size_bytes() const;
+  /// Bytes by storage type, and the share of them that has an int8 form, for the choice of the profile (numerics.md 1).
+  uint64_t bytes_of(const std::function<bool(DType)>& which) const;
+
+ private:
+  std::deque<Weight> matrices_;
+  std::deque<std::vector<Weight>> stacks_;
+};
+
+/// Bytes done and in all, called now and then while weights are packed.
+using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+class WeightLoader {
+ public:
+  WeightLoader(const Checkpoint& checkpoint, Weights& weights, LoadProgress progress = {});
+
+  const ModelConfig& config() const { return checkpoint_.config(); }
+  bool has(const std::string& name) const { return checkpoint_.has(name); }
+  /// The matrix [O, K] `name`, packed. Throws Error if it is absent or has another shape.
+  const Weight& linear(const std::string& name, size_t O, size_t K, bool always_exact = false);
+  /// Matrices [O, K] called prefix + "0" + suffix, prefix + "1" + suffix, ...
+  std::span<const Weight> stack(const std::string& prefix, const std::string& suffix, size_t n, size_t O, size_t K);
+  /// The vector [n] as f32.
+  Tensor vector(const std::string& name, size_t n);
+  /// The vector, or an undefined tensor where there is none.
+  Tensor optional_vector(const std::string& name, size_t n);
+  /// Per head the absorbed halves of MLA: k_b [kv_lora_rank, qk_nope_head_dim], v_b [v_head_dim, kv_lora_rank], as stored, or out of the
+  /// joined kv_b_proj, which is then computed as `exact` (numerics.md 5).
+  struct AbsorbedKv {
+    std::span<const Weight> k_b, v_b;
+  };
+  AbsorbedKv absorbed_kv(const std::string& attention_prefix);
+
+ private:
+  Weight pack(const std::string& name, size_t O, size_t K);
+  void done(uint64_t bytes);
+  std::span<const Weight> heads_of(const std::string& name, size_t O, size_t K);
+  AbsorbedKv split_kv_b(const std::string& name);
+
+  const Checkpoint& checkpoint_;
+  Weights& weights_;
+  LoadProgress progress_;
+  uint64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace fathom
