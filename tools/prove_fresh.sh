@@ -28,7 +28,11 @@ make_root() {
   esac
 }
 
-inside() { chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 ${http_proxy:+http_proxy="$http_proxy"} "$@"; }
+# pip trusts what this machine trusts: networks that inspect traffic have certificates of their own.
+inside() {
+  chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PIP_CERT=/root/host.crt \
+    ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$@"
+}
 
 unmount() { umount "$root/proc" "$root/dev" 2>/dev/null || true; }
 
@@ -37,6 +41,7 @@ trap unmount EXIT
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mountpoint -q "$root/dev" || mount --bind /dev "$root/dev"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
+cp /etc/ssl/certs/ca-certificates.crt "$root/root/host.crt"
 rm -rf "$root/root/fathom"
 git clone --quiet "file://$source_tree" "$root/root/fathom"
 
