@@ -1,0 +1,94 @@
+// One answer in the making: draws tokens from the scheduler's logits, splits them into thinking, answer and tool calls,
+// keeps a thinking budget, knows when to stop. Chat, server, evaluation and rollouts all answer through this.
+// Runs on the compute thread; `cancel` may be set from any thread.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "engine/session.h"
+#include "sampling/logprobs.h"
+#include "sampling/sampler.h"
+#include "sampling/stop_matcher.h"
+#include "text/text_piece.h"
+
+namespace fathom {
+
+struct AnswerOptions {
+  SamplingParams sampling;
+  size_t max_tokens = 0;                  ///< new tokens; 0: what the context leaves
+  std::vector<std::string> stop;          ///< end the answer (not the thinking) before these strings
+  std::optional<size_t> thinking_budget;  ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
+  bool logprobs = false;                  ///< keep every token's log-probability
+  size_t top_logprobs = 0;                ///< and the n most likely alternatives
+  bool ignore_eos = false;
+};
+
+enum class FinishReason { kStop, kLength, kContextFull, kToolCalls, kCancelled };
+std::string_view name(FinishReason reason);  ///< "stop", "length", "context_full", "tool_calls", "cancelled"
+
+struct ToolCall {
+  std::string name, arguments;  ///< arguments: JSON text as the model wrote it
+};
+
+struct AnswerStats {
+  size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0, thinking_tokens = 0;
+  double first_token_s = 0;   ///< from start to the first token drawn
+  double decode_s = 0;        ///< from the first token to the last
+  double thinking_s = 0;
+  bool budget_spent = false;  ///< the thinking was closed by the budget
+  double prompt_tokens_per_s() const;
+  double new_tokens_per_s() const;
+};
+
+struct Answer {
+  std::string thinking, text;
+  std::vector<ToolCall> tool_calls;
+  std::vector<TokenId> ids;             ///< every new token, as drawn or forced by the budget
+  std::vector<TopLogprobs> logprobs;    ///< as long as ids where asked for
+  FinishReason finish_reason = FinishReason::kStop;
+  AnswerStats stats;
+};
+
+/// Hears an answer while it is made. Text comes in whole characters.
+class AnswerListener {
+ public:
+  virtual ~AnswerListener() = default;
+  virtual void on_prompt(size_t /*done*/, size_t /*total*/) {}  ///< prefill progress, in tokens
+  virtual void on_thinking(std::string_view /*text*/) {}
+  virtual void on_thinking_end(const AnswerStats& /*so_far*/) {}
+  virtual void on_answer(std::string_view /*text*/) {}
+  virtual void on_tool_call(const ToolCall& /*call*/) {}  ///< complete
+};
+
+class AnswerRun final : public Running {
+ public:
+  /// `prompt` was rendered by the engine's template or is plain text; `session` may hold an earlier turn, whose cache is reused.
+  /// Throws Error if the prompt is empty or does not fit into the context, or an option is out of range.
+  AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options, AnswerListener& listener,
+            const std::atomic<bool>* cancel = nullptr);
+  ~AnswerRun() override;
+
+  Session& session() override;
+  bool done() const override;
+  void on_logits(std::span<const float> logits) override;
+  void on_pool_full() override;
+  /// Once done.
+  Answer take();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Sampling as the model's publisher recommends it, else temperature 0.6 and top-p 0.95 (DESIGN.md 4). Seed 0: not set.
+SamplingParams default_sampling(const Engine& engine);
+/// A random 64-bit seed for requests that gave none; it is shown, so that the run can be repeated.
+uint64_t draw_seed();
+
+}  // namespace fathom

@@ -1,0 +1,81 @@
+// A loaded model with all it needs to compute: weights, backend, KV pool, tokenizer, template. Loaded once; its changing
+// parts (backend, pool, scratch) belong to one compute thread, the rest may be read by any thread.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cache/kv_cache.h"
+#include "formats/checkpoint.h"
+#include "models/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+
+struct EngineOptions {
+  std::optional<Profile> profile;        ///< nullopt: by the file (spec/numerics.md 1)
+  std::optional<CacheType> cache_type;   ///< nullopt: f32 for exact, else bf16
+  size_t threads = 0;                    ///< 0: physical cores
+  size_t ctx = 0;                        ///< positions; 0: what fits (DESIGN.md 4)
+  size_t sequences = 1;                  ///< how many full contexts the pool can hold
+  const Kernels* kernels = nullptr;      ///< null: the best table
+  size_t prefill_chunk = 512;
+  LoadProgress progress;
+};
+
+/// What the first line of every run says, and `fathom config` in full.
+struct EngineInfo {
+  std::string path, description;
+  Profile profile = Profile::kExact;
+  CacheType cache_type = CacheType::kF32;
+  const char* kernels = "";
+  size_t threads = 1, ctx = 0, model_ctx = 0;
+  uint64_t weight_bytes = 0, kv_bytes_per_token = 0;
+};
+
+/// Memory that this process can still take: MemAvailable, and the cgroup's limit where there is one.
+uint64_t available_memory_bytes();
+
+class Engine {
+ public:
+  /// Throws Error for a broken file, UsageError for an impossible option, ResourceError with the numbers where memory
+  /// does not suffice, before weights are read.
+  static std::unique_ptr<Engine> load(const std::filesystem::path& path, const EngineOptions& options);
+
+  const EngineInfo& info() const { return info_; }
+  const Model& model() const { return *model_; }
+  const ModelConfig& config() const { return model_->config(); }
+  const GenerationConfig& generation_config() const { return generation_config_; }
+  /// Throws Error where the model has none.
+  const Tokenizer& tokenizer() const;
+  const ChatTemplate& chat_template() const;
+  bool has_tokenizer() const { return tokenizer_ != nullptr; }
+  bool has_chat_template() const { return chat_template_ != nullptr; }
+  bool is_end_of_generation(TokenId id) const;
+
+  // ---- for the compute thread
+  Context context() { return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_}; }
+  KvPool& pool() { return *pool_; }
+  const KvLayout& kv_layout() const { return pool_->layout(); }
+  size_t prefill_chunk() const { return prefill_chunk_; }
+
+ private:
+  Engine() = default;
+
+  EngineInfo info_;
+  size_t prefill_chunk_ = 512;
+  GenerationConfig generation_config_;
+  std::unique_ptr<const Model> model_;
+  std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none
+  std::unique_ptr<const ChatTemplate> chat_template_;  // null: the model has none
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<KvPool> pool_;
+  LayerArenas arenas_;
+};
+
+/// The default profile for a checkpoint (spec/numerics.md 1), by the bytes of its tensors.
+Profile default_profile(const std::vector<TensorInfo>& tensors, bool has_bf16_unit);
+
+}  // namespace fathom

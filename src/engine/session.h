@@ -1,0 +1,31 @@
+// One timeline: its tokens, and the KV cache of a prefix of them. Owned by whoever talks; changed on the compute thread.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "cache/kv_cache.h"
+#include "text/tokenizer_spec.h"
+
+namespace fathom {
+
+class Session {
+ public:
+  explicit Session(KvPool& pool) : kv_(pool) {}
+
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  size_t cached() const { return kv_.length(); }
+  /// Tokens that no forward has seen yet.
+  size_t pending() const { return tokens_.size() - kv_.length(); }
+  KvSequence& kv() { return kv_; }
+
+  /// Goes on from `ids`: what the cache shares with them is kept, but for the last token, whose logits are wanted.
+  /// Returns the tokens that stay cached.
+  size_t set_tokens(std::span<const TokenId> ids);
+  void append(TokenId id) { tokens_.push_back(id); }
+
+ private:
+  std::vector<TokenId> tokens_;
+  KvSequence kv_;
+};
+
+}  // namespace fathom
