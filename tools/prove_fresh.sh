@@ -21,7 +21,7 @@ make_root() {
       curl -fsS -o "$folder/$package" "https://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/$package"
       echo "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8  $folder/$package" | sha256sum --check --quiet
       dpkg-deb -x "$folder/$package" "$keys"
-      mmdebstrap --quiet --variant=minbase --components=main,universe \
+      mmdebstrap --quiet --variant=minbase --include=apt --components=main,universe \
         --keyring="$keys/usr/share/keyrings/ubuntu-archive-keyring.gpg" noble "$root" http://archive.ubuntu.com/ubuntu
       ;;
     *) echo "unknown system $suite" >&2 && exit 2 ;;
