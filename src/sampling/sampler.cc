@@ -14,18 +14,34 @@
 namespace fathom {
 namespace {
 
+constexpr size_t kLargestVocabulary = size_t{1} << 22;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 // Buffers of one draw. One set per thread serves all its samplers: a row of 150k logits takes 5 MB here.
 struct Workspace {
-  // The tokens still in play, ascending by id; the three run in parallel.
+  // The tokens still in play, ascending by id; the three run in parallel, weights once there are any.
   std::vector<TokenId> ids;
   std::vector<double> x, weights;
-  std::vector<Scored> ranked;
+  std::vector<Scored> ranked;  // value = x, index into ids
 
   void reserve(size_t n) { ids.reserve(n), x.reserve(n), weights.reserve(n), ranked.reserve(n); }
-  void keep(size_t from, size_t to) { ids[to] = ids[from], x[to] = x[from], weights[to] = weights[from]; }
-  void shrink(size_t n) { ids.resize(n), x.resize(n), weights.resize(n); }
+
+  /// Keeps the tokens whose index i satisfies wanted(i).
+  template <class Wanted>
+  void keep_if(Wanted wanted) {
+    size_t kept = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (!wanted(i)) continue;
+      ids[kept] = ids[i], x[kept] = x[i];
+      if (!weights.empty()) weights[kept] = weights[i];
+      ++kept;
+    }
+    ids.resize(kept), x.resize(kept), weights.resize(weights.empty() ? 0 : kept);
+  }
+  /// Keeps `last` and all that rank before it.
+  void keep_through(Scored last) {
+    keep_if([&](size_t i) { return !ranks_before(last, {x[i], static_cast<int32_t>(i)}); });
+  }
 };
 
 Workspace& workspace_of_thread() {
@@ -58,58 +74,51 @@ size_t index_of_largest(const std::vector<double>& x, uint32_t position) {
   return best;
 }
 
-/// ids = the k largest of x, ascending; x shortened to them.
 void keep_top_k(Workspace& w, size_t k) {
   select_top(std::span<const double>(w.x), k, w.ranked);
-  std::sort(w.ranked.begin(), w.ranked.end(), [](const Scored& a, const Scored& b) { return a.index < b.index; });
-  w.ids.resize(w.ranked.size());
-  w.x.resize(w.ranked.size());
-  for (size_t i = 0; i < w.ranked.size(); ++i) w.ids[i] = w.ranked[i].index, w.x[i] = w.ranked[i].value;
-}
-
-void keep_all(Workspace& w) {
-  w.ids.resize(w.x.size());
-  std::iota(w.ids.begin(), w.ids.end(), TokenId{0});
+  if (w.ranked.size() == k) w.keep_through(w.ranked.back());  // else fewer than k are possible at all
 }
 
 double sum(const std::vector<double>& weights) { return std::accumulate(weights.begin(), weights.end(), 0.0); }
 
-/// How many of w.ranked, put into order, it takes until their weights sum to `enough`. Orders in growing portions: the
-/// nucleus is mostly a handful of tokens.
-size_t order_until(Workspace& w, double enough) {
-  double reached = 0;
+/// A weight in units of 2^-40: sums of integers do not depend on their order, so top-p can select instead of sorting.
+/// kLargestVocabulary weights of at most 1 sum to 2^62.
+int64_t units(double weight) { return static_cast<int64_t>(weight * 0x1p40); }
+
+/// How many of w.ranked it takes, first by ranks_before, until their units sum to `enough`; the last of those ends
+/// them.
+size_t select_until(Workspace& w, double enough) {
   const auto at = [&w](size_t i) { return w.ranked.begin() + static_cast<ptrdiff_t>(i); };
-  for (size_t begin = 0, portion = 64; begin < w.ranked.size(); portion *= 4) {
-    const size_t end = std::min(begin + portion, w.ranked.size());
-    if (end < w.ranked.size()) std::nth_element(at(begin), at(end), w.ranked.end(), ranks_before);
-    std::sort(at(begin), at(end), ranks_before);
-    for (; begin < end; ++begin) {
-      reached += w.weights[static_cast<size_t>(w.ranked[begin].index)];
-      if (reached >= enough) return begin + 1;
-    }
+  size_t low = 0, high = w.ranked.size();  // the first `low` do not suffice, the first `high` do or are all
+  int64_t reached = 0;                     // by the first `low`
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    std::nth_element(at(low), at(middle), at(high), ranks_before);
+    int64_t more = 0;
+    for (size_t i = low; i < middle; ++i) more += units(w.weights[static_cast<size_t>(w.ranked[i].index)]);
+    if (static_cast<double>(reached + more) >= enough)
+      high = middle;
+    else
+      low = middle, reached += more;
   }
-  return w.ranked.size();
+  return high;
 }
 
 void keep_top_p(Workspace& w, double top_p) {
-  const double total = sum(w.weights);
-  // All tokens below this weight together hold less than half of 1 - top_p, so the nucleus is full before it needs one.
-  // For a top_p that close to 1 that rounding of sums could matter, every token is ranked.
-  const double least = 1 - top_p < 1e-9 ? 0 : (1 - top_p) * total / (2 * static_cast<double>(w.ids.size()));
+  int64_t total = 0;
+  for (const double weight : w.weights) total += units(weight);
+  // All tokens below `least` together hold less than half of 1 - top_p: the nucleus is full before it needs one. For a
+  // top_p so close to 1 that rounding could matter, every token is ranked.
+  const double n = static_cast<double>(w.ids.size());
+  const double least = 1 - top_p < 1e-9 ? 0 : (1 - top_p) * (static_cast<double>(total) * 0x1p-40) / (2 * n);
   w.ranked.clear();
   for (size_t i = 0; i < w.ids.size(); ++i)
     if (w.weights[i] >= least) w.ranked.push_back({w.x[i], static_cast<int32_t>(i)});
-  w.ranked.resize(order_until(w, top_p * total));
-  std::sort(w.ranked.begin(), w.ranked.end(), [](const Scored& a, const Scored& b) { return a.index < b.index; });
-  for (size_t i = 0; i < w.ranked.size(); ++i) w.keep(static_cast<size_t>(w.ranked[i].index), i);
-  w.shrink(w.ranked.size());
+  w.keep_through(w.ranked[select_until(w, top_p * static_cast<double>(total)) - 1]);
 }
 
 void keep_min_p(Workspace& w, double min_p) {
-  size_t kept = 0;
-  for (size_t i = 0; i < w.ids.size(); ++i)
-    if (w.weights[i] >= min_p) w.keep(i, kept++);  // the largest weight is exactly 1
-  w.shrink(kept);
+  w.keep_if([&](size_t i) { return w.weights[i] >= min_p; });  // the largest weight is exactly 1
 }
 
 /// The first id, ascending, whose running sum exceeds u * total; u < 1 makes sure that there is one.
@@ -131,7 +140,8 @@ Sampler::Sampler(SamplingParams params, size_t vocab_size)
       penalises_(params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0),
       history_(static_cast<size_t>(std::max(params_.penalty_window, 0))) {
   params_.validate();
-  check(vocab_size > 0 && vocab_size <= size_t{std::numeric_limits<TokenId>::max()}, "sampler: bad vocabulary size");
+  if (vocab_size == 0 || vocab_size > kLargestVocabulary)
+    throw Error(cat("sampling: vocabulary: expected 1 to ", kLargestVocabulary, " tokens, found ", vocab_size));
   if (params_.logit_bias.empty()) return;
   if (const TokenId last = params_.logit_bias.rbegin()->first; static_cast<size_t>(last) >= vocab_size)
     throw Error(cat("sampling: logit_bias: expected a token id below ", vocab_size, ", found ", last));
@@ -158,10 +168,11 @@ TokenId Sampler::draw(std::span<const float> logits, uint32_t position, TokenMas
 
   for (double& x : w.x) x /= params_.temperature;
   const double largest = w.x[best];
+  w.weights.clear();
+  w.ids.resize(vocab_size_);
+  std::iota(w.ids.begin(), w.ids.end(), TokenId{0});
   if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < vocab_size_)
     keep_top_k(w, static_cast<size_t>(params_.top_k));
-  else
-    keep_all(w);
   w.weights.resize(w.x.size());
   fixed_exp(w.weights.data(), w.x.data(), largest, w.x.size());
   if (params_.top_p < 1) keep_top_p(w, params_.top_p);

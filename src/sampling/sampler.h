@@ -21,14 +21,19 @@ class Sampler {
   /// A token of the sequence, prompt first, each once and in order. Throws Error if id is not in 0..V-1.
   void observe(TokenId id, bool from_prompt);
 
-  /// The token at `position` (counted from the sequence's own 0) given logits [V] f32. In this order:
-  ///   penalties, bias, mask; temperature 0: the largest, lowest id among equals. Else x = logit / temperature,
-  ///   w = exp(x - max x); top-k; top-p: the fewest first by x whose w sum to at least top_p * (sum of all left);
-  ///   min-p: w >= min_p * max w. Ties go to the lower id. With u from (seed, position, choice, prompt, step): the
-  ///   first id, ascending, whose running sum of w exceeds u * total. All in double by fixed operations, sums in
-  ///   ascending id.
-  /// Allocates nothing once the calling thread has drawn from rows this long. Throws Error if a logit is NaN or
-  /// +infinity, or if none is left that is not -infinity. Sources: top-p arXiv:1904.09751, min-p arXiv:2407.01082.
+  /// The token at `position` (counted from the sequence's own 0) given logits [V] f32; the order of steps:
+  ///   penalties, bias, mask; temperature 0: the largest, lowest id among equals; else x = logit / temperature,
+  ///   w = exp(x - max x);
+  ///   top-k: the k largest x;
+  ///   top-p: the fewest largest x whose w sum to at least top_p * (sum over all left). Each w is here rounded down to
+  ///   a
+  ///     multiple of 2^-40, so that sums are exact and no order of summation needs a sort;
+  ///   min-p: those with w >= min_p * (largest w). Ties go to the lower id;
+  ///   u from (seed, position, choice, prompt, step): the first id, ascending, whose running sum of w exceeds u *
+  ///   total.
+  /// In double by fixed operations. Allocates nothing once the calling thread has drawn from rows this long.
+  /// Throws Error if a logit is NaN or +infinity, or if none is left that is not -infinity.
+  /// Sources: top-p arXiv:1904.09751, min-p arXiv:2407.01082.
   TokenId draw(std::span<const float> logits, uint32_t position, TokenMask mask = {}) const;
 
   const SamplingParams& params() const { return params_; }

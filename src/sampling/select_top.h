@@ -19,7 +19,7 @@ inline bool ranks_before(const Scored& a, const Scored& b) {
   return a.value != b.value ? a.value > b.value : a.index < b.index;
 }
 
-/// Shortens `list` to its k first by ranks_before, in no particular order except that the last one of them ends it.
+/// Shortens `list` to its k first by ranks_before, unordered except that the last of k ends it.
 inline void keep_first(std::vector<Scored>& list, size_t k) {
   if (k == 0) return list.clear();
   if (k > list.size()) return;
@@ -27,8 +27,9 @@ inline void keep_first(std::vector<Scored>& list, size_t k) {
   list.resize(k);
 }
 
-/// out = the k first of `values` by ranks_before, unordered; entries of -infinity are never taken. One pass: a buffer
-/// of twice k is cut back to k whenever it is full, and what lies below the k-th so far is skipped.
+/// out = the k first of `values` by ranks_before, unordered except that the last of k ends it; entries of -infinity are
+/// never taken. One pass: a buffer of twice k is cut back to k whenever it is full, and what lies below the k-th so far
+/// is skipped.
 template <class T>
 void select_top(std::span<const T> values, size_t k, std::vector<Scored>& out) {
   constexpr double kNone = -std::numeric_limits<double>::infinity();
@@ -37,7 +38,7 @@ void select_top(std::span<const T> values, size_t k, std::vector<Scored>& out) {
   if (k == 0) return;
   k = std::min(k, values.size());
   const size_t full = std::max(2 * k, kSmallestBuffer);
-  out.reserve(full);
+  out.reserve(std::min(full, values.size()));
   double floor = kNone;
   for (size_t i = 0; i < values.size(); ++i) {
     const double value = values[i];
