@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "kernels/ref/rows.h"
+#include "kernels/kernels.h"
 #include "sampling/select_top.h"
 
 namespace fathom {
@@ -32,7 +32,7 @@ void require_token(TokenId chosen, size_t vocab_size) {
 
 float log_sum_exp(std::span<const float> logits) {
   require_usable(logits);
-  return ref::log_sum_exp(logits.data(), logits.size());
+  return best_kernels().log_sum_exp(logits.data(), logits.size());
 }
 
 TopLogprobs log_softmax_top(std::span<const float> logits, TokenId chosen, size_t n) {
