@@ -28,6 +28,7 @@ libboost${boost}-dev Boost's headers (JSON)
 libboost-json${boost}-dev reads and writes JSON
 libfmt-dev formats text
 libcli11-dev reads the command line
+libtomlplusplus-dev reads config.toml
 libutf8proc-dev Unicode normalisation for tokenizers
 libpcre2-dev regular expressions of tokenizers
 libcmark-dev Markdown at the terminal
