@@ -2,7 +2,7 @@
 # Proves that ./run and ./test set up a bare system by themselves: makes an empty Debian 12 or Ubuntu 24.04 root folder,
 # puts a clone of this repository's HEAD in it, and runs both there without a terminal. Needs root, mmdebstrap, git.
 # Usage: tools/prove_fresh.sh bookworm|noble [FOLDER] [TEST PART...]    FOLDER: default /tmp/fathom-fresh; kept
-# The second ./run has to install nothing, and this script checks that.
+# FATHOM_COMMIT proves another commit than HEAD. The second ./run has to install nothing, and this script checks that.
 set -euo pipefail
 suite=${1:?bookworm or noble}
 folder=${2:-/tmp/fathom-fresh}
@@ -44,6 +44,7 @@ cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/ssl/certs/ca-certificates.crt "$root/root/host.crt"
 rm -rf "$root/root/fathom"
 git clone --quiet "file://$source_tree" "$root/root/fathom"
+[ -z "${FATHOM_COMMIT:-}" ] || git -C "$root/root/fathom" checkout --quiet "$FATHOM_COMMIT"
 
 for command in "./run" "./run" "./test ${parts[*]}"; do
   echo "==== $suite: $command"
