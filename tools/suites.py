@@ -87,13 +87,14 @@ class GoogleTest:
     gtest_filter: str = "*"
     environment: dict = dataclasses.field(default_factory=dict)
     timeout: int = 900
+    prefix: tuple = ()  # what the program is started through
 
     def run(self):
         if not self.binary.exists():
             return failure(self.name, f"{self.binary} was not built")
         with tempfile.TemporaryDirectory(prefix="fathom-tests-") as folder:
             report = pathlib.Path(folder) / "report.json"
-            command = [str(self.binary), f"--gtest_output=json:{report}", f"--gtest_filter={self.gtest_filter}",
+            command = [*self.prefix, str(self.binary), f"--gtest_output=json:{report}", f"--gtest_filter={self.gtest_filter}",
                        "--gtest_brief=1"]
             status, output, seconds = execute(command, self.timeout, self.environment)
             try:
