@@ -242,6 +242,9 @@ TEST(Sampler, SeedChoicePositionAndRolloutGiveIndependentDraws) {
     EXPECT_EQ(s.draw(flat, position), base[position]);
     EXPECT_EQ(base[position], static_cast<TokenId>(64 * philox_uniform(5, {position, 0, 0, 0})));
   }
+  const Sampler rollout({.temperature = 1, .top_p = 1, .seed = 5, .choice = 2, .prompt = 3, .step = 4}, 64);
+  for (uint32_t position = 0; position < 100; ++position)
+    EXPECT_EQ(rollout.draw(flat, position), static_cast<TokenId>(64 * philox_uniform(5, {position, 2, 3, 4})));
 }
 
 TEST(Sampler, TiesGoToTheLowerId) {
