@@ -211,7 +211,7 @@ TEST(GoldenHashes, LogitsHaveTheBitsThatWereRecorded) {
     for (const Profile profile : {Profile::kExact, Profile::kInt8}) {
       const Tensor logits = forced_forward(*open(c, profile), {ids})[0].logits;
       Blake2b256 hash;
-      hash.update({logits.bytes(), logits.size_bytes()});
+      hash.update(std::span(reinterpret_cast<const uint8_t*>(logits.bytes()), logits.size_bytes()));
       hashes[std::string(name(profile))] = hash.hex();
     }
     now[c.name] = hashes;
