@@ -12,52 +12,9 @@ namespace {
 
 constexpr size_t kCacheSlots = 1 << 14;
 constexpr size_t kShortPiece = 32;                 // bytes; up to here scanning beats a heap
+constexpr size_t kLongPiece = 1 << 14;             // from here on a heap waits on memory
 constexpr size_t kLongestPiece = size_t{1} << 30;  // bytes; offsets are 32-bit
 constexpr size_t kKeptSymbols = size_t{1} << 16;   // buffers larger than this are given back
-
-/// A min-heap with eight children per node: one cache line per level. Keys are rank << 32 | position.
-constexpr size_t kArity = 8;
-
-void sift_down(std::vector<uint64_t>& heap, size_t at) {
-  const uint64_t key = heap[at];
-  for (;;) {
-    const size_t first = at * kArity + 1;
-    if (first >= heap.size()) break;
-    const size_t last = std::min(first + kArity, heap.size());
-    size_t least = first;
-    for (size_t child = first + 1; child < last; ++child)
-      if (heap[child] < heap[least]) least = child;
-    if (heap[least] >= key) break;
-    heap[at] = heap[least];
-    at = least;
-  }
-  heap[at] = key;
-}
-
-void make_heap(std::vector<uint64_t>& heap) {
-  if (heap.size() < 2) return;
-  for (size_t at = (heap.size() - 2) / kArity + 1; at-- > 0;) sift_down(heap, at);
-}
-
-void push(std::vector<uint64_t>& heap, uint64_t key) {
-  size_t at = heap.size();
-  heap.push_back(key);
-  while (at > 0) {
-    const size_t parent = (at - 1) / kArity;
-    if (heap[parent] <= key) break;
-    heap[at] = heap[parent];
-    at = parent;
-  }
-  heap[at] = key;
-}
-
-uint64_t pop(std::vector<uint64_t>& heap) {
-  const uint64_t least = heap[0];
-  heap[0] = heap.back();
-  heap.pop_back();
-  if (!heap.empty()) sift_down(heap, 0);
-  return least;
-}
 
 uint64_t pair_key(TokenId left, TokenId right) {
   return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
@@ -127,6 +84,43 @@ void Bpe::encode(std::string_view piece, std::vector<TokenId>& out, BpeScratch& 
   std::copy_n(out.begin() + static_cast<ptrdiff_t>(before), count, cached.ids.begin());
 }
 
+template <class Queue>
+void Bpe::merge_long(std::string_view piece, Queue& queue, std::vector<TokenId>& out, BpeScratch& scratch) const {
+  const auto n = static_cast<uint32_t>(piece.size());
+  std::vector<TokenId>& symbols = scratch.symbols_;
+  std::vector<uint32_t>&next = scratch.next_, &previous = scratch.previous_, &ranks = scratch.ranks_;
+  symbols.resize(n), next.resize(n), previous.resize(n), ranks.resize(n);
+  for (uint32_t i = 0; i < n; ++i) symbols[i] = symbol_of(piece[i]), next[i] = i + 1, previous[i] = i - 1;
+  // An entry of the queue is current while its rank is ranks[position]: a pair determines its rank, and every change of
+  // a pair changes ranks[].
+  for (uint32_t i = 0; i < n; ++i) {
+    ranks[i] = i + 1 < n ? rank_of(symbols[i], symbols[i + 1]) : kNoRank;
+    if (ranks[i] != kNoRank) queue.add({ranks[i], i});
+  }
+  queue.start();
+  scratch.steps_ += 2 * uint64_t{n};
+  const auto update = [&](uint32_t at) {
+    ranks[at] = next[at] < n ? rank_of(symbols[at], symbols[next[at]]) : kNoRank;
+    if (ranks[at] == kNoRank) return;
+    queue.push({ranks[at], at});
+    ++scratch.steps_;
+  };
+  while (!queue.empty()) {
+    const QueuedPair least = queue.pop();
+    const uint32_t at = least.position;
+    ++scratch.steps_;
+    if (ranks[at] != least.rank) continue;
+    const uint32_t gone = next[at];
+    symbols[at] = merged_of_rank_[least.rank];
+    ranks[gone] = kNoRank;
+    next[at] = next[gone];
+    if (next[at] < n) previous[next[at]] = at;
+    update(at);
+    if (at > 0) update(previous[at]);
+  }
+  for (uint32_t i = 0; i < n; i = next[i]) out.push_back(symbols[i]);
+}
+
 void Bpe::encode_uncached(std::string_view piece, uint64_t hash, std::vector<TokenId>& out, BpeScratch& scratch) const {
   const TokenId token = vocab_->find(piece, hash);
   std::atomic<uint8_t>* whole = token < 0 ? nullptr : &whole_[static_cast<size_t>(token)];
@@ -134,8 +128,14 @@ void Bpe::encode_uncached(std::string_view piece, uint64_t hash, std::vector<Tok
   const size_t before = out.size();
   if (piece.size() <= kShortPiece) {
     merge_short(piece, out, scratch);
+  } else if (piece.size() <= kLongPiece) {
+    scratch.heap_.clear();
+    merge_long(piece, scratch.heap_, out, scratch);
+  } else if (piece.size() <= kLongestPiece) {
+    PairBuckets buckets;
+    merge_long(piece, buckets, out, scratch);
   } else {
-    merge_long(piece, out, scratch);
+    throw Error(cat("text: expected at most ", kLongestPiece, " bytes without a cut, found ", piece.size()));
   }
   if (whole) whole->store(out.size() == before + 1 && out.back() == token ? kYes : kNo, std::memory_order_relaxed);
 }
@@ -158,46 +158,6 @@ void Bpe::merge_short(std::string_view piece, std::vector<TokenId>& out, BpeScra
     if (at > 0) ranks[at - 1] = rank_of(symbols[at - 1], symbols[at]);
   }
   out.insert(out.end(), symbols.begin(), symbols.begin() + n);
-}
-
-void Bpe::merge_long(std::string_view piece, std::vector<TokenId>& out, BpeScratch& scratch) const {
-  if (piece.size() > kLongestPiece)
-    throw Error(cat("text: expected at most ", kLongestPiece, " bytes without a cut, found ", piece.size()));
-  const auto n = static_cast<uint32_t>(piece.size());
-  std::vector<TokenId>& symbols = scratch.symbols_;
-  std::vector<uint32_t>&next = scratch.next_, &previous = scratch.previous_, &ranks = scratch.ranks_;
-  std::vector<uint64_t>& heap = scratch.heap_;
-  symbols.resize(n), next.resize(n), previous.resize(n), ranks.resize(n);
-  heap.clear();
-  for (uint32_t i = 0; i < n; ++i) symbols[i] = symbol_of(piece[i]), next[i] = i + 1, previous[i] = i - 1;
-  // An entry of the heap is current while its rank is ranks[position]: a pair determines its rank, and every change of
-  // a pair changes ranks[].
-  for (uint32_t i = 0; i < n; ++i) {
-    ranks[i] = i + 1 < n ? rank_of(symbols[i], symbols[i + 1]) : kNoRank;
-    if (ranks[i] != kNoRank) heap.push_back(uint64_t{ranks[i]} << 32 | i);
-  }
-  make_heap(heap);
-  scratch.steps_ += n + heap.size();
-  const auto update = [&](uint32_t at) {
-    ranks[at] = next[at] < n ? rank_of(symbols[at], symbols[next[at]]) : kNoRank;
-    if (ranks[at] == kNoRank) return;
-    push(heap, uint64_t{ranks[at]} << 32 | at);
-    ++scratch.steps_;
-  };
-  while (!heap.empty()) {
-    const uint64_t least = pop(heap);
-    ++scratch.steps_;
-    const auto at = static_cast<uint32_t>(least);
-    if (ranks[at] != static_cast<uint32_t>(least >> 32)) continue;
-    const uint32_t gone = next[at];
-    symbols[at] = merged_of_rank_[ranks[at]];
-    ranks[gone] = kNoRank;
-    next[at] = next[gone];
-    if (next[at] < n) previous[next[at]] = at;
-    update(at);
-    if (at > 0) update(previous[at]);
-  }
-  for (uint32_t i = 0; i < n; i = next[i]) out.push_back(symbols[i]);
 }
 
 }  // namespace fathom

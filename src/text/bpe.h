@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/bpe_queue.h"
 #include "text/bpe_vocab.h"
 #include "text/tokenizer_spec.h"
 
@@ -18,7 +19,7 @@ namespace fathom {
 class BpeScratch {
  public:
   BpeScratch();
-  /// Work done so far: pairs looked at and heap entries pushed and popped. Tests show that it grows linearly.
+  /// Work done so far: pairs looked at and queue entries pushed and popped. Tests show that it grows linearly.
   uint64_t steps() const { return steps_; }
   /// Gives back what a very long piece has left behind.
   void shrink();
@@ -35,7 +36,7 @@ class BpeScratch {
   // One element per symbol of a long piece, in a list by index.
   std::vector<TokenId> symbols_;
   std::vector<uint32_t> next_, previous_, ranks_;
-  std::vector<uint64_t> heap_;
+  PairHeap heap_;
   uint64_t steps_ = 0;
 };
 
@@ -63,7 +64,8 @@ class Bpe {
 
   void encode_uncached(std::string_view piece, uint64_t hash, std::vector<TokenId>& out, BpeScratch& scratch) const;
   void merge_short(std::string_view piece, std::vector<TokenId>& out, BpeScratch& scratch) const;
-  void merge_long(std::string_view piece, std::vector<TokenId>& out, BpeScratch& scratch) const;
+  template <class Queue>
+  void merge_long(std::string_view piece, Queue& queue, std::vector<TokenId>& out, BpeScratch& scratch) const;
   TokenId symbol_of(char byte) const;
   size_t slot_of(uint64_t pair) const;
   uint32_t rank_of(TokenId left, TokenId right) const;

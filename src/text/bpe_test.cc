@@ -87,6 +87,49 @@ TEST(Bpe, EqualsTheDefinitionForShortAndLongPieces) {
   }
 }
 
+TEST(Bpe, BothQueuesHaveOneOrder) {
+  std::mt19937 random(4);
+  for (int round = 0; round < 200; ++round) {
+    PairHeap heap;
+    PairBuckets buckets;
+    const auto any = [&] {
+      return QueuedPair{static_cast<uint32_t>(random() % 6), static_cast<uint32_t>(random() % 50)};
+    };
+    for (int i = 0; i < 60; ++i) {
+      const QueuedPair pair = any();
+      heap.add(pair), buckets.add(pair);
+    }
+    heap.start(), buckets.start();
+    while (!heap.empty()) {
+      ASSERT_FALSE(buckets.empty());
+      const QueuedPair a = heap.pop(), b = buckets.pop();
+      ASSERT_EQ(std::pair(a.rank, a.position), std::pair(b.rank, b.position));
+      if (random() % 3 > 0) continue;
+      const QueuedPair pair = any();  // of lower rank too
+      heap.push(pair), buckets.push(pair);
+    }
+    ASSERT_TRUE(buckets.empty());
+  }
+}
+
+TEST(Bpe, AVeryLongPieceEqualsItsPartsWhereNothingMergesAcross) {
+  std::mt19937 random(6);
+  const Made made = random_made(random, 3, 60);  // of a, b, c: no merge has a z
+  const BpeVocab vocab = made.vocab();
+  const Bpe bpe(vocab, made.merges, false);
+  BpeScratch scratch;
+  std::string whole;
+  std::vector<TokenId> want;
+  while (whole.size() < 100'000) {
+    std::string part;
+    for (size_t n = 1 + random() % 300; n > 0; --n) part += static_cast<char>('a' + random() % 3);
+    whole += part + "z";
+    bpe.encode(part, want, scratch);
+    want.push_back('z');
+  }
+  EXPECT_EQ(encode(bpe, whole, scratch), want);
+}
+
 TEST(Bpe, IgnoreMergesTakesAWholePieceAsItIs) {
   Made made;
   made.merge("a", "b");
