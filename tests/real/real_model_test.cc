@@ -3,6 +3,7 @@
 // '-' for '.', is <name>. Skipped, and counted, where the folder is absent.
 #include "base/json.h"
 #include "engine/forced.h"
+#include "sampling/logprobs.h"
 #include "tests/testing.h"
 
 namespace fathom {
@@ -69,7 +70,7 @@ TEST_F(RealModel, RendersTheChatPrompts) {
     for (const json::value& v : reference.at("cases").as_array()) {
       const json::object message = {{"role", "user"}, {"content", v.as_object().at("prompt")}};
       std::string rendered;
-      for (const TextPiece& piece : engine->chat_template().render({{"messages", json::array{message}}, {"add_generation_prompt", true}})) rendered += piece.text;
+      for (const TextPiece& piece : engine->chat_template().render(json::object{{"messages", json::array{message}}, {"add_generation_prompt", true}})) rendered += piece.text;
       EXPECT_EQ(rendered, std::string(v.as_object().at("rendered").as_string()));
     }
   });
