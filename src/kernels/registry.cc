@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/kernels.h"
+#include "kernels/tables.h"
 
 namespace fathom {
 namespace {
@@ -18,6 +19,15 @@ struct Usable {
 Usable find_usable() {
   Usable usable;
   usable.tables[usable.count++] = &ref_kernels();
+#if defined(__x86_64__)
+  __builtin_cpu_init();  // this may run before the constructors of libgcc
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (avx2) usable.tables[usable.count++] = &avx2_kernels();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512vnni");
+  if (avx2 && avx512) usable.tables[usable.count++] = &avx512_kernels(__builtin_cpu_supports("avx512bf16"));
+#endif
   return usable;
 }
 

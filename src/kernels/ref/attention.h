@@ -4,11 +4,9 @@
 #include <cstddef>
 
 #include "kernels/kernels.h"
+#include "kernels/ref/scalar.h"
 
 namespace fathom::ref {
-
-void store_kv(const KvPages& kv, size_t position, const float* k, const float* v, size_t kv_heads, size_t d);
-void store_latent(const KvPages& kv, size_t position, const float* row, size_t width);
 
 /// scores, softmax and values of one block after the other, blocks combined in order. Source: arXiv:1805.02867 (the
 /// running maximum and denominator).

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "kernels/kernels.h"
+#include "kernels/ref/scalar.h"
 
 namespace fathom::ref {
 

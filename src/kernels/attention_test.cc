@@ -1,0 +1,201 @@
+// Attention and the KV pages: every table equals ref bit for bit, and ref agrees with the naive formula in double.
+#include <gtest/gtest.h>
+
+#include "kernels/kernels_testing.h"
+#include "tensor/float_types.h"
+
+namespace fathom {
+namespace {
+
+using testing::random_floats;
+using testing::same_bits;
+
+/// Pages for n positions, filled with NaN patterns; keys first, then values. A spare byte range shifts the parts.
+struct TestPages {
+  TestPages(size_t n, size_t part_bytes, CacheType type) : bytes((n + 63) / 64 * (2 * part_bytes + 16), 0xff) {
+    for (size_t p = 0; p < (n + 63) / 64; ++p)
+      pages.push_back(reinterpret_cast<std::byte*>(bytes.data() + p * (2 * part_bytes + 16)));
+    view = {pages.data(), 4, part_bytes + 8, type};
+  }
+  std::vector<uint8_t> bytes;
+  std::vector<std::byte*> pages;
+  KvPages view;
+};
+
+TestPages gqa_pages(const Kernels& k, size_t n, size_t kv_heads, size_t d, CacheType type, std::vector<float>& keys,
+                    std::vector<float>& values, float size = 1) {
+  TestPages pages(n, 64 * kv_heads * d * element_bytes(type), type);
+  keys = random_floats(n * kv_heads * d, 11), values = random_floats(n * kv_heads * d, 12);
+  for (float& x : keys) x *= size;
+  for (size_t i = 0; i < n; ++i)
+    k.store_kv(pages.view, i, keys.data() + i * kv_heads * d, values.data() + i * kv_heads * d, kv_heads, d);
+  return pages;
+}
+
+TEST(Attention, EqualsRefForEveryShape) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+    for (const size_t group : {1, 2, 3, 4, 6, 7, 8, 13})
+      for (const size_t d : {4, 16, 24, 64, 80, 128})
+        for (const size_t n : {0, 1, 15, 16, 17, 63, 64, 65, 130, 200}) {
+          const size_t kv_heads = 2;
+          std::vector<float> keys, values;
+          const TestPages pages = gqa_pages(ref_kernels(), n, kv_heads, d, type, keys, values, n % 2 ? 1.0f : 9.0f);
+          const std::vector<float> q = random_floats(group * d, n + d);
+          const auto run = [&](const Kernels& k) {
+            std::vector<float> out(group * d + 1, -7.0f), scratch(attention_scratch(group, d));
+            k.attention(out.data(), q.data(), group, d, pages.view, 1, n, 0.3f, scratch.data());
+            return out;
+          };
+          const std::vector<float> want = run(ref_kernels());
+          for (const Kernels* k : testing::other_tables())
+            ASSERT_TRUE(same_bits(run(*k), want)) << k->name << " group=" << group << " d=" << d << " n=" << n;
+        }
+}
+
+TEST(Attention, MlaEqualsRefForEveryShape) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+    for (const size_t heads : {1, 3, 16, 17, 20})
+      for (const auto& [latent, rope] : {std::pair<size_t, size_t>{4, 2}, {16, 8}, {33, 5}, {64, 16}, {96, 64}})
+        for (const size_t n : {0, 1, 7, 8, 16, 33, 64, 65, 150}) {
+          const size_t width = latent + rope;
+          TestPages pages(n, 64 * width * element_bytes(type), type);
+          const std::vector<float> rows = random_floats(n * width, 5), q = random_floats(heads * width, n);
+          for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
+          const auto run = [&](const Kernels& k) {
+            std::vector<float> out(heads * latent + 1, -7.0f), scratch(attention_mla_scratch(heads, latent, rope));
+            k.attention_mla(out.data(), q.data(), heads, latent, rope, pages.view, n, 0.4f, scratch.data());
+            return out;
+          };
+          const std::vector<float> want = run(ref_kernels());
+          for (const Kernels* k : testing::other_tables())
+            ASSERT_TRUE(same_bits(run(*k), want))
+                << k->name << " heads=" << heads << " latent=" << latent << " n=" << n;
+        }
+}
+
+/// Softmax of all scores at once, in double.
+void naive(std::vector<double>& out, const float* q, size_t key_width, size_t d, size_t n, double scale, auto key,
+           auto value) {
+  std::vector<double> p(n);
+  double most = -INFINITY, sum = 0;
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < key_width; ++j) p[i] += static_cast<double>(q[j]) * key(i, j);
+    most = std::max(most, p[i] *= scale);
+  }
+  for (double& x : p) sum += x = std::exp(x - most);
+  out.assign(d, 0.0);
+  for (size_t j = 0; j < d; ++j)
+    for (size_t i = 0; i < n; ++i) out[j] += p[i] / sum * value(i, j);
+}
+
+TEST(Attention, RefAgreesWithTheNaiveFormula) {
+  const size_t kv_heads = 3, d = 40, group = 2;
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+    for (const size_t n : {1, 64, 65, 300}) {
+      std::vector<float> keys, values;
+      const TestPages pages = gqa_pages(ref_kernels(), n, kv_heads, d, type, keys, values);
+      const auto stored = [&](float x) { return type == CacheType::kF32 ? x : f32_from_bf16(bf16_from_f32(x)); };
+      for (size_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
+        const std::vector<float> q = random_floats(group * d, n);
+        std::vector<float> out(group * d), scratch(attention_scratch(group, d));
+        ref_kernels().attention(out.data(), q.data(), group, d, pages.view, kv_head, n, 0.2f, scratch.data());
+        for (size_t h = 0; h < group; ++h) {
+          const auto at = [&](const std::vector<float>& x) {
+            return [&](size_t i, size_t j) { return static_cast<double>(stored(x[(i * kv_heads + kv_head) * d + j])); };
+          };
+          std::vector<double> want;
+          naive(want, q.data() + h * d, d, d, n, static_cast<double>(0.2f), at(keys), at(values));
+          for (size_t j = 0; j < d; ++j) ASSERT_NEAR(out[h * d + j], want[j], 2e-6) << "n=" << n;
+        }
+      }
+    }
+}
+
+TEST(Attention, MlaRefAgreesWithTheNaiveFormula) {
+  const size_t heads = 5, latent = 24, rope = 8, width = latent + rope, n = 150;
+  TestPages pages(n, 64 * width * 4, CacheType::kF32);
+  const std::vector<float> rows = random_floats(n * width, 5), q = random_floats(heads * width, 6);
+  for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
+  std::vector<float> out(heads * latent), scratch(attention_mla_scratch(heads, latent, rope));
+  ref_kernels().attention_mla(out.data(), q.data(), heads, latent, rope, pages.view, n, 0.2f, scratch.data());
+  const auto at = [&](size_t i, size_t j) { return static_cast<double>(rows[i * width + j]); };
+  for (size_t h = 0; h < heads; ++h) {
+    std::vector<double> want;
+    naive(want, q.data() + h * width, width, latent, n, static_cast<double>(0.2f), at, at);
+    for (size_t j = 0; j < latent; ++j) ASSERT_NEAR(out[h * latent + j], want[j], 2e-6);
+  }
+}
+
+TEST(Attention, PositionsAfterTheQueryTakeNoPart) {
+  const size_t d = 32, group = 4, n = 70;
+  std::vector<float> keys, values;
+  TestPages pages = gqa_pages(ref_kernels(), 128, 1, d, CacheType::kF32, keys, values);
+  const TestPages fresh = gqa_pages(ref_kernels(), n, 1, d, CacheType::kF32, keys, values);
+  keys = random_floats(128 * d, 11), values = random_floats(128 * d, 12);
+  for (size_t i = 0; i < n; ++i)
+    ref_kernels().store_kv(pages.view, i, keys.data() + i * d, values.data() + i * d, 1, d);
+  for (size_t i = 0; i < n; ++i)
+    ref_kernels().store_kv(fresh.view, i, keys.data() + i * d, values.data() + i * d, 1, d);
+  const std::vector<float> q = random_floats(group * d, 3);
+  for (const Kernels* k : usable_kernels()) {
+    std::vector<float> a(group * d), b(group * d), scratch(attention_scratch(group, d));
+    k->attention(a.data(), q.data(), group, d, pages.view, 0, n, 0.2f, scratch.data());
+    k->attention(b.data(), q.data(), group, d, fresh.view, 0, n, 0.2f, scratch.data());
+    EXPECT_TRUE(same_bits(a, b)) << k->name;
+    EXPECT_FALSE(std::isnan(a[0]));
+  }
+}
+
+TEST(Attention, AHeadComputesTheSameInAnyGroup) {
+  const size_t d = 48, n = 100;
+  std::vector<float> keys, values;
+  const TestPages pages = gqa_pages(ref_kernels(), n, 1, d, CacheType::kBF16, keys, values);
+  const std::vector<float> q = random_floats(11 * d, 3);
+  for (const Kernels* k : usable_kernels()) {
+    std::vector<float> all(11 * d), one(d), scratch(attention_scratch(11, d));
+    k->attention(all.data(), q.data(), 11, d, pages.view, 0, n, 0.2f, scratch.data());
+    for (size_t h = 0; h < 11; ++h) {
+      k->attention(one.data(), q.data() + h * d, 1, d, pages.view, 0, n, 0.2f, scratch.data());
+      EXPECT_EQ(testing::first_difference(one.data(), all.data() + h * d, d), d) << k->name;
+    }
+  }
+}
+
+TEST(Attention, NotANumberStaysInItsHead) {
+  const size_t d = 16, n = 80;
+  std::vector<float> keys, values;
+  const TestPages pages = gqa_pages(ref_kernels(), n, 1, d, CacheType::kF32, keys, values);
+  std::vector<float> q = random_floats(2 * d, 3);
+  q[3] = NAN;
+  for (const Kernels* k : usable_kernels()) {
+    std::vector<float> out(2 * d), scratch(attention_scratch(2, d));
+    k->attention(out.data(), q.data(), 2, d, pages.view, 0, n, 0.2f, scratch.data());
+    for (size_t j = 0; j < d; ++j) {
+      EXPECT_TRUE(std::isnan(out[j]));
+      EXPECT_FALSE(std::isnan(out[d + j]));
+    }
+  }
+}
+
+TEST(Attention, StoringEqualsRefAndTouchesOnePositionOnly) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+    for (const size_t position : {0, 15, 16, 63, 64, 100}) {
+      const size_t d = 20, kv_heads = 3;
+      const std::vector<float> k = testing::test_activations(kv_heads * d, 1), v = random_floats(kv_heads * d, 2);
+      TestPages want(128, 64 * kv_heads * d * element_bytes(type), type);
+      ref_kernels().store_kv(want.view, position, k.data(), v.data(), kv_heads, d);
+      ref_kernels().store_latent(want.view, (position + 1) % 128, k.data(), kv_heads * d);
+      size_t changed = 0;
+      for (const uint8_t byte : want.bytes) changed += byte != 0xff;
+      EXPECT_LE(changed, 3 * kv_heads * d * element_bytes(type));
+      for (const Kernels* table : testing::other_tables()) {
+        TestPages got(128, 64 * kv_heads * d * element_bytes(type), type);
+        table->store_kv(got.view, position, k.data(), v.data(), kv_heads, d);
+        table->store_latent(got.view, (position + 1) % 128, k.data(), kv_heads * d);
+        EXPECT_EQ(got.bytes, want.bytes) << table->name;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace fathom

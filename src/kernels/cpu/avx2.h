@@ -1,0 +1,16 @@
+// The functions of the table "avx2" that are not members of simd_*.h's templates. For avx2_*.cc alone.
+#pragma once
+#include "kernels/kernels.h"
+
+namespace fathom::avx2 {
+
+void linear_exact(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end, const float* x,
+                  size_t x_stride, size_t T);
+void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                 const QuantizedRows& x, size_t T);
+void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
+               float scale, float* scratch);
+void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
+                   float scale, float* scratch);
+
+}  // namespace fathom::avx2

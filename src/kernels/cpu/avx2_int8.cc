@@ -1,0 +1,146 @@
+// linear_int8 with vpmaddubsw: unsigned weight bytes times signed activations. Pair sums stay in int16 as long as the
+// type allows (simd_unpack.h), then one vpmaddwd widens them and multiplies by the integer scale of the sub-block.
+// Sums inside a block are exact integers in any order, so this order is free (spec/numerics.md 3).
+#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/simd_int8.h"
+
+namespace fathom::avx2 {
+namespace {
+
+using simd::Activations;
+using simd::has_sub_blocks;
+using simd::int8_traits;
+using simd::Int8Traits;
+using simd::PanelSlice;
+
+[[gnu::always_inline]] inline __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+/// Four bytes in every dword.
+[[gnu::always_inline]] inline __m256i broadcast4(const void* p) {
+  int bits;
+  __builtin_memcpy(&bits, p, 4);
+  return _mm256_set1_epi32(bits);
+}
+
+/// sums[r] += scale * (bytes - offset where `wide`) . q over one sub-block, lanes over the 8 rows at `half`.
+template <DType type, int R>
+[[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const uint8_t* w, __m256i scale, const int8_t* q,
+                                                 size_t q_stride) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  constexpr int kSteps = kTraits.sub_block / 4, kGroup = kTraits.pair_sums < kSteps ? kTraits.pair_sums : kSteps;
+#pragma GCC unroll 1
+  for (int step = 0; step < kSteps; step += kGroup) {
+    __m256i pairs[R];
+#pragma GCC unroll 8
+    for (int j = 0; j < kGroup; ++j) {
+      __m256i weights = load(w + 64 * (step + j)), size = weights;
+      if constexpr (kTraits.offset == 128) {
+        weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+        size = _mm256_abs_epi8(weights);  // 128 for -128: read as unsigned
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        __m256i x = broadcast4(q + static_cast<size_t>(r) * q_stride + 4 * static_cast<size_t>(step + j));
+        if constexpr (kTraits.offset == 128) x = _mm256_sign_epi8(x, weights);
+        const __m256i products = _mm256_maddubs_epi16(size, x);
+        pairs[r] = j == 0 ? products : _mm256_add_epi16(pairs[r], products);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(pairs[r], scale));
+  }
+}
+
+/// A tile's chains for the 8 rows at `half` over the slice's blocks of 32.
+template <DType type, int R>
+[[gnu::always_inline]] inline void continue_blocks(__m256 (&acc)[R], const PanelSlice& slice, size_t blocks,
+                                                   size_t half, const Activations& x) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  const __m256i one = _mm256_set1_epi16(1);
+  for (size_t b = 0; b < blocks; ++b) {
+    __m256i sums[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
+    add_sub_block<type, R>(sums, &slice.w[8 * b][half][0], one, x.q + 32 * b, x.q_stride);
+    const __m256 d = _mm256_load_ps(&slice.d[b][half]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const size_t row = static_cast<size_t>(r);
+      const int16_t* s = x.sums + row * x.sums_stride + 2 * b;
+      const __m256 dx = _mm256_broadcast_ss(x.d + row * x.d_stride + b);
+      if constexpr (kTraits.offset != 0 && kTraits.offset != 128)
+        sums[r] = _mm256_sub_epi32(sums[r], _mm256_set1_epi32(kTraits.offset * (s[0] + s[1])));
+      acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
+      if constexpr (kTraits.minimum != 0)
+        acc[r] = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(s[0] + s[1])),
+                                 _mm256_mul_ps(_mm256_load_ps(&slice.m[b][half]), dx), acc[r]);
+    }
+  }
+}
+
+/// The same over one block of 256 with integer scales inside.
+template <DType type, int R>
+[[gnu::always_inline]] inline void continue_super_block(__m256 (&acc)[R], const PanelSlice& slice, size_t half,
+                                                        const Activations& x) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  constexpr size_t kSub = kTraits.sub_block;
+  constexpr bool kSecondary = kTraits.minimum != 0 || kTraits.offset != 128;
+  __m256i sums[R], secondary[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sums[r] = secondary[r] = _mm256_setzero_si256();
+  for (size_t s = 0; s < 256 / kSub; ++s)
+    add_sub_block<type, R>(sums, &slice.w[s * kSub / 4][half][0], load(&slice.scale[s][half]), x.q + s * kSub,
+                           x.q_stride);
+  if constexpr (kSecondary)
+    for (size_t g = 0; g < 8; ++g) {
+      const __m256i c = load(&slice.secondary[g][half][0]);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const __m256i pair = broadcast4(x.sums + static_cast<size_t>(r) * x.sums_stride + 2 * g);
+        secondary[r] = _mm256_add_epi32(secondary[r], _mm256_madd_epi16(c, pair));
+      }
+    }
+  const __m256 d = _mm256_load_ps(&slice.d[0][half]);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const __m256 dx = _mm256_broadcast_ss(x.d + static_cast<size_t>(r) * x.d_stride);
+    if constexpr (kSecondary && kTraits.minimum == 0) sums[r] = _mm256_sub_epi32(sums[r], secondary[r]);
+    acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
+    if constexpr (kTraits.minimum != 0)
+      acc[r] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(secondary[r]), _mm256_mul_ps(_mm256_load_ps(&slice.m[0][half]), dx),
+                                acc[r]);
+  }
+}
+
+struct Int8Kernel {
+  using Simd = avx2::Simd;
+  static constexpr int kRows = 4;  // 4 accumulators of int16 and 4 of int32
+
+  /// R rows of one panel's outputs over one slice.
+  template <DType type, int R>
+  static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
+                   bool first) {
+    for (size_t half = 0; half < rows; half += 8) {
+      const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
+      __m256 acc[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+        acc[r] = first ? _mm256_setzero_ps() : _mm256_maskload_ps(y + static_cast<size_t>(r) * y_stride + half, mask);
+      if constexpr (has_sub_blocks<type>())
+        continue_super_block<type, R>(acc, slice, half, x);
+      else
+        continue_blocks<type, R>(acc, slice, blocks, half, x);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) _mm256_maskstore_ps(y + static_cast<size_t>(r) * y_stride + half, mask, acc[r]);
+    }
+  }
+};
+
+}  // namespace
+
+void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                 const QuantizedRows& x, size_t T) {
+  simd::Int8Panels<Int8Kernel>::run(y, y_stride, w, panel_begin, panel_end, x, T);
+}
+
+}  // namespace fathom::avx2

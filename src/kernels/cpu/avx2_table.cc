@@ -1,0 +1,46 @@
+// The table "avx2": elementwise kernels from simd_rows.h, the others from the files beside it.
+#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/simd_rows.h"
+#include "kernels/tables.h"
+
+namespace fathom {
+namespace avx2 {
+namespace {
+
+using Rows = simd::Rows<Simd>;
+
+constexpr Kernels table_of() {
+  return {
+      .name = "avx2",
+      .has_bf16 = false,
+      .linear_exact = linear_exact,
+      .linear_int8 = linear_int8,
+      .linear_bf16 = nullptr,
+      .quantize_rows = Rows::quantize_rows,
+      .round_bf16 = Rows::round_bf16,
+      .rms_norm = Rows::rms_norm,
+      .add = Rows::add,
+      .add_bias = Rows::add_bias,
+      .silu_mul = Rows::silu_mul,
+      .rope = Rows::rope,
+      .rope_angles = ref::rope_angles,
+      .softmax = Rows::softmax,
+      .sigmoid = Rows::sigmoid,
+      .combine_experts = Rows::combine_experts,
+      .log_sum_exp = Rows::log_sum_exp,
+      .store_kv = ref::store_kv,
+      .store_latent = ref::store_latent,
+      .attention = attention,
+      .attention_mla = attention_mla,
+  };
+}
+
+constexpr Kernels kTable = table_of();
+
+}  // namespace
+}  // namespace avx2
+
+const Kernels& avx2_kernels() { return avx2::kTable; }
+
+}  // namespace fathom

@@ -1,0 +1,12 @@
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/simd_linear.h"
+
+namespace fathom::avx512 {
+
+void linear_exact(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end, const float* x,
+                  size_t x_stride, size_t T) {
+  simd::Linear<Simd>::exact(y, y_stride, w, panel_begin, panel_end, x, x_stride, T);
+}
+
+}  // namespace fathom::avx512

@@ -1,0 +1,46 @@
+// The table "avx512": elementwise kernels from simd_rows.h, the others from the files beside it.
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/simd_rows.h"
+#include "kernels/tables.h"
+
+namespace fathom {
+namespace avx512 {
+namespace {
+
+using Rows = simd::Rows<Simd>;
+
+constexpr Kernels table_of(bool has_bf16) {
+  return {
+      .name = "avx512",
+      .has_bf16 = has_bf16,
+      .linear_exact = linear_exact,
+      .linear_int8 = linear_int8,
+      .linear_bf16 = has_bf16 ? linear_bf16 : nullptr,
+      .quantize_rows = Rows::quantize_rows,
+      .round_bf16 = Rows::round_bf16,
+      .rms_norm = Rows::rms_norm,
+      .add = Rows::add,
+      .add_bias = Rows::add_bias,
+      .silu_mul = Rows::silu_mul,
+      .rope = Rows::rope,
+      .rope_angles = ref::rope_angles,
+      .softmax = Rows::softmax,
+      .sigmoid = Rows::sigmoid,
+      .combine_experts = Rows::combine_experts,
+      .log_sum_exp = Rows::log_sum_exp,
+      .store_kv = ref::store_kv,
+      .store_latent = ref::store_latent,
+      .attention = attention,
+      .attention_mla = attention_mla,
+  };
+}
+
+constexpr Kernels kTable = table_of(false), kTableWithBf16 = table_of(true);
+
+}  // namespace
+}  // namespace avx512
+
+const Kernels& avx512_kernels(bool has_bf16) { return has_bf16 ? avx512::kTableWithBf16 : avx512::kTable; }
+
+}  // namespace fathom

@@ -1,0 +1,72 @@
+// The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
+//   Kernel::Simd, Kernel::kRows, Kernel::tile<type, R>(y, y_stride, rows, slice, blocks, activations, first).
+// Kernel is private to the including file, so these templates are too. Pure functions, any thread.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/simd_linear.h"
+#include "kernels/cpu/simd_unpack.h"
+#include "kernels/kernels.h"
+
+namespace fathom::simd {
+
+/// Where a tile's rows of quantised activations are, at the slice's first value.
+struct Activations {
+  const int8_t* q;
+  const float* d;
+  const int16_t* sums;
+  size_t q_stride, d_stride, sums_stride;
+};
+
+template <class Kernel>
+struct Int8Panels {
+  static void run(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                  const QuantizedRows& x, size_t T) {
+    switch (w.dtype) {
+      case DType::kQ4_0: return panels<DType::kQ4_0>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ4_1: return panels<DType::kQ4_1>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ5_0: return panels<DType::kQ5_0>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ5_1: return panels<DType::kQ5_1>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ8_0: return panels<DType::kQ8_0>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kIQ4_NL: return panels<DType::kIQ4_NL>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kMXFP4: return panels<DType::kMXFP4>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ2_K: return panels<DType::kQ2_K>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ3_K: return panels<DType::kQ3_K>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ4_K: return panels<DType::kQ4_K>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ5_K: return panels<DType::kQ5_K>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kQ6_K: return panels<DType::kQ6_K>(y, y_stride, w, panel_begin, panel_end, x, T);
+      case DType::kIQ4_XS: return panels<DType::kIQ4_XS>(y, y_stride, w, panel_begin, panel_end, x, T);
+      default: return;  // no int8 form: the caller has checked int8_block()
+    }
+  }
+
+ private:
+  template <DType type>
+  static void panels(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                     const QuantizedRows& x, size_t T) {
+    constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32;
+    const auto* data = reinterpret_cast<const uint8_t*>(w.data);
+    const size_t K = w.K;
+    PanelSlice slice;
+    for (size_t p = panel_begin; p < panel_end; ++p) {
+      float* out = y + p * kPanelRows;
+      const size_t left = w.O - p * kPanelRows, rows = left < kPanelRows ? left : kPanelRows;
+      if (K == 0)
+        for (size_t t = 0; t < T; ++t)
+          for (size_t r = 0; r < rows; ++r) out[t * y_stride + r] = 0;
+      for (size_t k = 0; k < K; k += kSliceValues) {
+        const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
+        const uint8_t* src = data + (p * (K / kBlock) + b) * kPanelRows * block_bytes<type>();
+        Unpack<typename Kernel::Simd>::template slice<type>(slice, src, blocks);
+        for_tiles<Kernel::kRows>(T, [&]<int R>(size_t t) {
+          const Activations tile_x = {
+              x.q + t * K + k, x.d + t * (K / kBlock) + b, x.sums + (t * K + k) / 16, K, K / kBlock, K / 16};
+          Kernel::template tile<type, R>(out + t * y_stride, y_stride, rows, slice, blocks, tile_x, k == 0);
+        });
+      }
+    }
+  }
+};
+
+}  // namespace fathom::simd
