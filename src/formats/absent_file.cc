@@ -42,4 +42,16 @@ void require_present(const fs::path& path, std::string_view role) {
   throw Error(cat(path.string(), ": ", role, " is missing"));
 }
 
+bool is_pickle(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".ckpt";
+}
+
+void refuse_pickle(const fs::path& path) {
+  if (is_pickle(path))
+    throw Error(cat(path.string(),
+                    ": pickled weights are not read, since loading them can run code; expected safetensors "
+                    "or GGUF"));
+}
+
 }  // namespace fathom

@@ -1,4 +1,4 @@
-// Why a model file is not where it should be: never fetched, or still on its way. Called by the readers of split
+// Why a model file cannot be read: never fetched, still on its way, or pickled. Called by the readers of split
 // models. No state: thread-safe.
 #pragma once
 #include <filesystem>
@@ -14,5 +14,10 @@ bool is_unfinished(const std::filesystem::path& path);
 /// Throws Error if the file is absent: "<path>: missing" with `role` ("shard 2 of 3"), or "still downloading" where an
 /// unfinished file of that name lies beside it, or the hub's own download folder has one.
 void require_present(const std::filesystem::path& path, std::string_view role);
+
+/// Whether the name ends as pickled weights do: .bin, .pt, .pth, .ckpt.
+bool is_pickle(const std::filesystem::path& path);
+/// Throws Error saying why, if it is one.
+void refuse_pickle(const std::filesystem::path& path);
 
 }  // namespace fathom

@@ -168,13 +168,14 @@ void GgufFile::add_part(const std::filesystem::path& path, size_t number) {
   const uint64_t count = metadata.integer("split.count").value_or(0),
                  want = metadata_.integer("split.count").value_or(0);
   if (count != want) throw Error(cat(path.string(), ": split.count: expected ", want, " as in part 1, found ", count));
+  const auto mapping = std::make_shared<const MappedFile>(file);
   for (StoredRange& range : header.ranges) {
     if (!index_.emplace(range.info.name, tensors_.size()).second)
       throw Error(cat(path.string(), ": tensor ", printable(range.info.name), " is in an earlier part too"));
     tensors_.push_back(range.info);
-    places_.push_back({number, std::move(range)});
+    places_.push_back({mapping, std::move(range)});
   }
-  parts_.push_back(std::make_shared<const MappedFile>(file));
+  parts_.push_back(mapping);
 }
 
 void GgufFile::add_siblings(const std::filesystem::path& first) {
@@ -194,11 +195,16 @@ void GgufFile::add_siblings(const std::filesystem::path& first) {
                     tensors_.size()));
 }
 
-Tensor GgufFile::tensor(std::string_view name) const {
+std::optional<Located> GgufFile::locate(std::string_view name) const {
   const auto it = index_.find(std::string(name));
-  if (it == index_.end()) throw Error(cat(path_.string(), ": has no tensor ", printable(name)));
-  const Place& place = places_[it->second];
-  return view(parts_[place.part], place.range);
+  if (it == index_.end()) return std::nullopt;
+  return places_[it->second];
+}
+
+Tensor GgufFile::tensor(std::string_view name) const {
+  const std::optional<Located> located = locate(name);
+  if (!located) throw Error(cat(path_.string(), ": has no tensor ", printable(name)));
+  return located->tensor();
 }
 
 }  // namespace fathom

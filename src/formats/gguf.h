@@ -76,15 +76,12 @@ class GgufFile {
   /// All tensors of all parts, in the files' order. Shapes are outermost dimension first: GGUF's ne reversed.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  std::optional<Located> locate(std::string_view name) const;
   /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
   Tensor tensor(std::string_view name) const;
   const std::vector<std::shared_ptr<const MappedFile>>& parts_mapped() const { return parts_; }
 
  private:
-  struct Place {
-    size_t part;
-    StoredRange range;
-  };
   void add_part(const std::filesystem::path& path, size_t number);
   void add_siblings(const std::filesystem::path& first);
 
@@ -93,7 +90,7 @@ class GgufFile {
   uint32_t version_ = 0;
   std::vector<std::shared_ptr<const MappedFile>> parts_;
   std::vector<TensorInfo> tensors_;
-  std::vector<Place> places_;  // as tensors_
+  std::vector<Located> places_;  // as tensors_
   std::unordered_map<std::string, size_t> index_;
 };
 

@@ -152,10 +152,16 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   mapping_ = std::make_shared<const MappedFile>(file);
 }
 
-Tensor SafetensorsFile::tensor(std::string_view name) const {
+std::optional<Located> SafetensorsFile::locate(std::string_view name) const {
   const auto it = index_.find(std::string(name));
-  if (it == index_.end()) throw Error(cat(path_.string(), ": has no tensor ", printable(name)));
-  return view(mapping_, ranges_[it->second]);
+  if (it == index_.end()) return std::nullopt;
+  return Located{mapping_, ranges_[it->second]};
+}
+
+Tensor SafetensorsFile::tensor(std::string_view name) const {
+  const std::optional<Located> located = locate(name);
+  if (!located) throw Error(cat(path_.string(), ": has no tensor ", printable(name)));
+  return located->tensor();
 }
 
 }  // namespace fathom

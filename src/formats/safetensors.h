@@ -27,6 +27,7 @@ class SafetensorsFile {
   const std::vector<StoredRange>& ranges() const { return ranges_; }  ///< in the header's order
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  std::optional<Located> locate(std::string_view name) const;
   /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
   Tensor tensor(std::string_view name) const;
   const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }

@@ -1,6 +1,7 @@
 #include "formats/tensor_info.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/checked.h"
@@ -41,7 +42,30 @@ size_t element_alignment(DType type) {
 
 }  // namespace
 
-Tensor view(const std::shared_ptr<const MappedFile>& file, const StoredRange& range) {
+Located Located::rows(size_t begin, size_t n) const {
+  const Shape& whole = shape();
+  check(whole.rank() >= 1 && range_fits(begin, n, whole[0]), "rows beyond a stored tensor");
+  std::array<size_t, Shape::kMaxRank> dims{};
+  for (size_t i = 0; i < whole.rank(); ++i) dims[i] = whole[i];
+  dims[0] = n;
+  const uint64_t stride = whole[0] ? range.info.size_bytes / whole[0] : 0;
+  Located part = *this;
+  part.range.offset += begin * stride;
+  part.range.info.size_bytes = n * stride;
+  part.range.info.shape = Shape(std::span<const size_t>(dims.data(), whole.rank()));
+  return part;
+}
+
+Located Located::element(size_t index) const {
+  check(shape().rank() >= 2, "an element of what is no stack");
+  Located part = rows(index, 1);
+  std::array<size_t, Shape::kMaxRank> dims{};
+  for (size_t i = 1; i < shape().rank(); ++i) dims[i - 1] = shape()[i];
+  part.range.info.shape = Shape(std::span<const size_t>(dims.data(), shape().rank() - 1));
+  return part;
+}
+
+Tensor Located::tensor() const {
   const TensorInfo& t = range.info;
   check(range_fits(range.offset, t.size_bytes, file->bytes().size()), "a tensor's range was not checked");
   // Mapped memory is read-only; Tensor has no const form, and nobody writes to a checkpoint's tensors.

@@ -32,11 +32,22 @@ std::string printable(std::string_view text);
 /// is no whole number of blocks.
 uint64_t stored_bytes(std::string_view what, DType type, const Shape& shape);
 
-/// The tensor as a view of the mapping, which it keeps alive; the range was checked when the header was read. Data that
-/// is not aligned for its element type is copied instead, since f32 cannot be read from an odd address.
-Tensor view(const std::shared_ptr<const MappedFile>& file, const StoredRange& range);
-
 /// Throws Error naming `what` and both tensors if two ranges share a byte. Sorts `ranges` by offset.
 void refuse_overlaps(std::string_view what, std::span<const StoredRange*> ranges);
+
+/// A tensor, or part of one, in its mapped file; the range was checked when the header was read.
+struct Located {
+  std::shared_ptr<const MappedFile> file;
+  StoredRange range;
+
+  const Shape& shape() const { return range.info.shape; }
+  /// Rows [begin, begin + n) of the outermost dimension.
+  Located rows(size_t begin, size_t n) const;
+  /// Element `index` of a stack: [E, R, C] becomes [R, C].
+  Located element(size_t index) const;
+  /// The data, as a view that keeps the mapping alive. Data that is not aligned for its element type is copied instead,
+  /// since f32 cannot be read from an odd address.
+  Tensor tensor() const;
+};
 
 }  // namespace fathom
