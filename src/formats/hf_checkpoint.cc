@@ -41,7 +41,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   std::map<std::string, std::string> out;
   for (const auto& [key, file] : map.raw()) {
     const std::string name = map.string(key);
-    if (fs::path(name).filename() != name || name == "." || name == "..")
+    if (fs::path(name).filename() != name || name.empty() || name == "." || name == "..")
       throw Error(cat(map.what(), ": ", printable(key), ": expected the name of a file beside the index, found ",
                       printable(name)));
     out[std::string(key)] = name;
