@@ -15,6 +15,7 @@ using testing::GgufBuilder;
 class Gguf : public ::testing::Test {
  protected:
   fs::path put(const std::string& bytes, const std::string& name = "x.gguf") {
+    fs::remove(dir_.path() / name);  // rewriting in place would wait for the disk each time
     std::ofstream(dir_.path() / name, std::ios::binary) << bytes;
     return dir_.path() / name;
   }

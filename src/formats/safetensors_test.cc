@@ -21,6 +21,7 @@ std::string file_of(const std::string& header, const std::string& data) {
 class Safetensors : public ::testing::Test {
  protected:
   fs::path put(const std::string& bytes, const char* name = "x.safetensors") {
+    fs::remove(dir_.path() / name);  // rewriting in place would wait for the disk each time
     std::ofstream(dir_.path() / name, std::ios::binary) << bytes;
     return dir_.path() / name;
   }
