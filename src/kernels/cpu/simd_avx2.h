@@ -84,6 +84,17 @@ struct Simd {
             _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
   }
 
+  /// 16 e4m3 as f32, by way of f16: in its place the bits are 2^-8 times the value, subnormal ones too.
+  FATHOM_INLINE V load_f8(const uint8_t* p) {
+    const __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i limit = _mm256_set1_epi16(0x7f), size = _mm256_and_si256(b, limit);
+    const __m256i sign = _mm256_slli_epi16(_mm256_sub_epi16(b, size), 8);
+    const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(size, limit), _mm256_set1_epi16(0x7e00));
+    const __m256i half = _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16(size, 7), sign), nan);
+    const __m256 up = _mm256_set1_ps(0x1p8f);
+    return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), up),
+            _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), up)};
+  }
   /// Byte j of each of 16 dwords, less offset, as f32.
   FATHOM_INLINE V byte_of_dwords(const void* p, int j, int offset) {
     const auto* words = static_cast<const __m256i*>(p);

@@ -59,6 +59,14 @@ struct Simd {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
 
+  FATHOM_INLINE V load_f8(const uint8_t* p) {
+    const __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i limit = _mm256_set1_epi16(0x7f), size = _mm256_and_si256(b, limit);
+    const __m256i sign = _mm256_slli_epi16(_mm256_sub_epi16(b, size), 8);
+    const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(size, limit), _mm256_set1_epi16(0x7e00));
+    const __m256i half = _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16(size, 7), sign), nan);
+    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(0x1p8f));
+  }
   FATHOM_INLINE V byte_of_dwords(const void* p, int j, int offset) {
     const __m512i shifted = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(8 * j));
     const __m512i bytes = _mm512_and_si512(shifted, _mm512_set1_epi32(255));

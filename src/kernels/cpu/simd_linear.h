@@ -34,13 +34,16 @@ struct Linear {
     for (size_t p = panel_begin; p < panel_end; ++p) {
       float* out = y + p * kPanelRows;
       const size_t left = w.O - p * kPanelRows, rows = left < kPanelRows ? left : kPanelRows;
+      if (T <= S::kLinearRows && exact_at_once(out, y_stride, rows, w, p, x, x_stride, T)) continue;
       if (w.K == 0)
         for (size_t t = 0; t < T; ++t) S::store_n(out + t * y_stride, S::zero(), rows);
       for (size_t k = 0; k < w.K; k += kSliceValues) {
         const size_t n = w.K - k < kSliceValues ? w.K - k : kSliceValues;
         const float* values = slice(buffer, w, p, k, n);
         for_tiles<S::kLinearRows>(T, [&]<int R>(size_t t) {
-          tile<R>(out + t * y_stride, y_stride, rows, values, n, x + t * x_stride + k, x_stride, k == 0);
+          tile<R>(
+              out + t * y_stride, y_stride, rows, n, x + t * x_stride + k, x_stride,
+              k == 0, [&](size_t i) __attribute__((always_inline)) { return S::load(values + i * kPanelRows); });
         });
       }
     }
@@ -53,6 +56,7 @@ struct Linear {
       case DType::kF32: return reinterpret_cast<const float*>(bytes) + (p * w.K + k) * kPanelRows;
       case DType::kBF16: widen<&S::load_bf16>(buffer, bytes + (p * w.K + k) * kPanelRows * 2, n); break;
       case DType::kF16: widen<&S::load_f16>(buffer, bytes + (p * w.K + k) * kPanelRows * 2, n); break;
+      case DType::kF8E4M3: widen_f8(buffer, w, p, k, n); break;
       case DType::kQ4_0: unpacked<DType::kQ4_0>(buffer, bytes, w.K, p, k, n); break;
       case DType::kQ4_1: unpacked<DType::kQ4_1>(buffer, bytes, w.K, p, k, n); break;
       case DType::kQ5_0: unpacked<DType::kQ5_0>(buffer, bytes, w.K, p, k, n); break;
@@ -72,10 +76,39 @@ struct Linear {
   }
 
  private:
-  /// R rows of outputs of one panel continue over n values of k.
-  template <int R>
-  [[gnu::always_inline]] static inline void tile(float* y, size_t y_stride, size_t rows, const float* values, size_t n,
-                                                 const float* x, size_t x_stride, bool first) {
+  /// Few rows, so that no weight is used by two tiles: plain numbers are widened on the way, without a buffer. False
+  /// for quantised types.
+  static bool exact_at_once(float* y, size_t y_stride, size_t rows, const WeightView& w, size_t p, const float* x,
+                            size_t x_stride, size_t T) {
+    const auto* src = reinterpret_cast<const uint8_t*>(w.data);
+    const auto run = [&](const auto& weight) __attribute__((always_inline)) {
+      for_tiles<S::kLinearRows>(
+          T, [&]<int R>(size_t t) __attribute__((always_inline)) {
+            tile<R>(y + t * y_stride, y_stride, rows, w.K, x + t * x_stride, x_stride, true, weight);
+          });
+      return true;
+    };
+    const auto* words = reinterpret_cast<const uint16_t*>(src + p * w.K * kPanelRows * 2);
+    if (w.dtype == DType::kBF16)
+      return run([&](size_t k) __attribute__((always_inline)) { return S::load_bf16(words + k * kPanelRows); });
+    if (w.dtype == DType::kF16)
+      return run([&](size_t k) __attribute__((always_inline)) { return S::load_f16(words + k * kPanelRows); });
+    if (w.dtype != DType::kF8E4M3) return false;
+    const float* scales = panel_scales(w, p);
+    return run([&](size_t k) __attribute__((always_inline)) {
+      return S::mul(S::load_f8(src + (p * w.K + k) * kPanelRows), S::set1(scales[k / 128]));
+    });
+  }
+
+  /// The FP8 scales of a panel's rows, one per 128 values of k: 16 divides 128, so they share a row of blocks.
+  static const float* panel_scales(const WeightView& w, size_t p) {
+    return w.scale_inv + p * kPanelRows / 128 * ((w.K + 127) / 128);
+  }
+
+  /// R rows of outputs of one panel continue over n values of k; weight(k) gives the 16 rows' values.
+  template <int R, class W>
+  [[gnu::always_inline]] static inline void tile(float* y, size_t y_stride, size_t rows, size_t n, const float* x,
+                                                 size_t x_stride, bool first, const W& weight) {
     V acc[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -83,7 +116,7 @@ struct Linear {
                : rows == kPanelRows ? S::load(y + static_cast<size_t>(r) * y_stride)
                                     : S::load_n(y + static_cast<size_t>(r) * y_stride, rows);
     for (size_t k = 0; k < n; ++k) {
-      const V w = S::load(values + k * kPanelRows);
+      const V w = weight(k);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) acc[r] = S::fma(w, S::set1(x[static_cast<size_t>(r) * x_stride + k]), acc[r]);
     }
@@ -100,6 +133,14 @@ struct Linear {
   static void widen(float* out, const uint8_t* src, size_t n) {
     for (size_t k = 0; k < n; ++k)
       S::store(out + k * kPanelRows, load(reinterpret_cast<const uint16_t*>(src + k * kPanelRows * 2)));
+  }
+
+  /// Each value times the scale of its 128 x 128 block.
+  static void widen_f8(float* out, const WeightView& w, size_t p, size_t k, size_t n) {
+    const uint8_t* src = reinterpret_cast<const uint8_t*>(w.data) + (p * w.K + k) * kPanelRows;
+    const float* scales = panel_scales(w, p);
+    for (size_t i = 0; i < n; ++i)
+      S::store(out + i * kPanelRows, S::mul(S::load_f8(src + i * kPanelRows), S::set1(scales[(k + i) / 128])));
   }
 
   template <DType type>

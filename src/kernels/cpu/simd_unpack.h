@@ -79,7 +79,7 @@ struct Unpack {
   static void slice(PanelSlice& out, const uint8_t* src, size_t blocks) {
     constexpr size_t kBytes = block_bytes<type>();
     if constexpr (has_sub_blocks<type>()) {
-      for (size_t r = 0; r < 16; ++r) read_scales<type>(out, src + r * kBytes, r);
+      read_scales<type>(out, src);
       for (size_t g = 0; g < 8; ++g)
         for (size_t r = 0; r < 16; r += 8) interleave<type>(&out.w[8 * g][r][0], src + r * kBytes, static_cast<int>(g));
     } else {
@@ -202,41 +202,93 @@ struct Unpack {
     }
   }
 
-  [[gnu::always_inline]] static inline int32_t scale_word(int scale) {
-    return S::kTwinScales ? static_cast<int32_t>(static_cast<uint32_t>(scale & 0xffff) * 0x10001u) : scale;
+  /// The integer scales (and minima) of all rows' block of 256, from [row][sub-block] to lanes over rows.
+  template <DType type>
+  static void read_scales(PanelSlice& out, const uint8_t* src) {
+    constexpr Int8Traits kTraits = int8_traits<type>();
+    constexpr size_t kSubBlocks = 256 / kTraits.sub_block, kPerGroup = 32 / kTraits.sub_block;
+    alignas(16) int8_t scale[16][16], minimum[16][16];
+    for (size_t r = 0; r < 16; ++r, src += block_bytes<type>())
+      read_row_scales<type>(scale[r], minimum[r], out.d[0][r], out.m[0][r], src);
+    transpose_bytes(scale);
+    for (size_t s = 0; s < kSubBlocks; ++s) store_scales(out.scale[s], scale[s]);
+    if constexpr (kTraits.minimum != 0) {
+      transpose_bytes(minimum);
+      for (size_t g = 0; g < 8; ++g)
+        store_pairs<1>(&out.secondary[g][0][0], minimum[g * kPerGroup], minimum[g * kPerGroup + kPerGroup / 2]);
+    } else {
+      for (size_t g = 0; g < 8; ++g)
+        store_pairs<kTraits.offset>(&out.secondary[g][0][0], scale[g * kPerGroup],
+                                    scale[g * kPerGroup + kPerGroup / 2]);
+    }
+  }
+
+  [[gnu::always_inline]] static inline __m128i bytes16(const void* p) {
+    return _mm_loadu_si128(static_cast<const __m128i*>(p));
+  }
+
+  /// 16 x 16 bytes: four rounds that interleave row i with row i + 8.
+  [[gnu::always_inline]] static inline void transpose_bytes(int8_t (&m)[16][16]) {
+    __m128i a[16], b[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) a[i] = bytes16(m[i]);
+#pragma GCC unroll 2
+    for (int round = 0; round < 2; ++round) {
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i)
+        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]), b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i)
+        a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]), a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) _mm_store_si128(reinterpret_cast<__m128i*>(m[i]), a[i]);
+  }
+
+  /// 16 signed bytes as dwords, or as dwords of two equal int16.
+  [[gnu::always_inline]] static inline void store_scales(int32_t* out, const int8_t* scale) {
+    for (size_t r = 0; r < 16; r += 8) {
+      __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scale + r)));
+      if constexpr (S::kTwinScales) v = _mm256_blend_epi16(_mm256_slli_epi32(v, 16), v, 0x55);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out + r), v);
+    }
+  }
+
+  /// factor times two rows of 16 signed bytes as pairs of int16.
+  template <int factor>
+  [[gnu::always_inline]] static inline void store_pairs(int16_t* out, const int8_t* first, const int8_t* second) {
+    const __m128i a = bytes16(first), b = bytes16(second);
+    const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b)),
+                  high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b));
+    const __m256i f = _mm256_set1_epi16(factor);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out), _mm256_mullo_epi16(low, f));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 16), _mm256_mullo_epi16(high, f));
   }
 
   template <DType type>
-  [[gnu::always_inline]] static inline void read_scales(PanelSlice& out, const uint8_t* b, size_t r) {
-    constexpr Int8Traits kTraits = int8_traits<type>();
-    constexpr size_t kSubBlocks = 256 / kTraits.sub_block, kPerPair = 32 / kTraits.sub_block;
-    int8_t scale[16], minimum[16];
+  [[gnu::always_inline]] static inline void read_row_scales(int8_t* scale, int8_t* minimum, float& d, float& m,
+                                                            const uint8_t* b) {
     if constexpr (type == DType::kQ2_K) {
-      for (size_t s = 0; s < 16; ++s) scale[s] = b[s] & 15, minimum[s] = static_cast<int8_t>(b[s] >> 4);
-      out.d[0][r] = f16(b + 80), out.m[0][r] = f16(b + 82);
+      const __m128i both = bytes16(b), low4 = _mm_set1_epi8(kLow4);
+      _mm_store_si128(reinterpret_cast<__m128i*>(scale), _mm_and_si128(both, low4));
+      _mm_store_si128(reinterpret_cast<__m128i*>(minimum), _mm_and_si128(_mm_srli_epi16(both, 4), low4));
+      d = f16(b + 80), m = f16(b + 82);
     } else if constexpr (type == DType::kQ3_K) {
       read_q3_scales(scale, b + 96);
-      out.d[0][r] = f16(b + 108);
+      d = f16(b + 108);
     } else if constexpr (type == DType::kQ6_K) {
-      __builtin_memcpy(scale, b + 192, 16);
-      out.d[0][r] = f16(b + 208);
+      _mm_store_si128(reinterpret_cast<__m128i*>(scale), bytes16(b + 192));
+      d = f16(b + 208);
     } else if constexpr (type == DType::kIQ4_XS) {
       const unsigned high = b[2] | static_cast<unsigned>(b[3]) << 8;
       for (size_t s = 0; s < 8; ++s)
         scale[s] = static_cast<int8_t>(((b[4 + s / 2] >> (s % 2 * 4) & 15) | (high >> (2 * s) & 3) << 4) - 32);
-      out.d[0][r] = f16(b);
+      __builtin_memset(scale + 8, 0, 8);
+      d = f16(b);
     } else {
       read_k_scales(scale, minimum, b + 4);
-      out.d[0][r] = f16(b), out.m[0][r] = f16(b + 2);
+      d = f16(b), m = f16(b + 2);
     }
-    for (size_t s = 0; s < kSubBlocks; ++s) out.scale[s][r] = scale_word(scale[s]);
-    if constexpr (kTraits.minimum != 0 || kTraits.offset != 0)
-      for (size_t g = 0; g < 8; ++g)
-        for (size_t half = 0; half < 2; ++half) {
-          const size_t s = g * kPerPair + half * kPerPair / 2;
-          out.secondary[g][r][half] =
-              static_cast<int16_t>(kTraits.minimum != 0 ? minimum[s] : kTraits.offset * scale[s]);
-        }
   }
 
   /// 16 scales of 6 bits: low nibbles in bytes 0 to 7, high pairs in bytes 8 to 11; minus 32.
@@ -244,18 +296,17 @@ struct Unpack {
     const uint32_t a = u32(p), b = u32(p + 4), high = u32(p + 8), nibble = 0x0f0f0f0fu, two = 0x03030303u;
     const uint32_t words[4] = {(a & nibble) | (high & two) << 4, (b & nibble) | (high >> 2 & two) << 4,
                                (a >> 4 & nibble) | (high >> 4 & two) << 4, (b >> 4 & nibble) | (high >> 6 & two) << 4};
-    __builtin_memcpy(scale, words, 16);
-    for (size_t s = 0; s < 16; ++s) scale[s] = static_cast<int8_t>(scale[s] - 32);
+    _mm_store_si128(reinterpret_cast<__m128i*>(scale), _mm_sub_epi8(bytes16(words), _mm_set1_epi8(32)));
   }
 
   /// 8 scales and 8 minima of 6 bits in 12 bytes, four at a time.
   [[gnu::always_inline]] static inline void read_k_scales(int8_t* scale, int8_t* minimum, const uint8_t* p) {
     const uint32_t a = u32(p), b = u32(p + 4), c = u32(p + 8), six = 0x3f3f3f3fu, nibble = 0x0f0f0f0fu,
                    two = 0x03030303u;
-    const uint32_t scales[2] = {a & six, (c & nibble) | (a >> 6 & two) << 4};
-    const uint32_t minima[2] = {b & six, (c >> 4 & nibble) | (b >> 6 & two) << 4};
-    __builtin_memcpy(scale, scales, 8);
-    __builtin_memcpy(minimum, minima, 8);
+    const uint32_t scales[4] = {a & six, (c & nibble) | (a >> 6 & two) << 4, 0, 0};
+    const uint32_t minima[4] = {b & six, (c >> 4 & nibble) | (b >> 6 & two) << 4, 0, 0};
+    __builtin_memcpy(scale, scales, 16);
+    __builtin_memcpy(minimum, minima, 16);
   }
 };
 
