@@ -16,6 +16,7 @@
 #include "sampling/sampler.h"
 #include "sampling/stop_matcher.h"
 #include "text/text_piece.h"
+#include "text/tool_call.h"
 
 namespace fathom {
 
@@ -31,10 +32,6 @@ struct AnswerOptions {
 
 enum class FinishReason { kStop, kLength, kContextFull, kToolCalls, kCancelled };
 std::string_view name(FinishReason reason);  ///< "stop", "length", "context_full", "tool_calls", "cancelled"
-
-struct ToolCall {
-  std::string name, arguments;  ///< arguments: JSON text as the model wrote it
-};
 
 struct AnswerStats {
   size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0, thinking_tokens = 0;
@@ -77,6 +74,7 @@ class AnswerRun final : public Running {
   Session& session() override;
   bool done() const override;
   void on_logits(std::span<const float> logits) override;
+  void on_prefill() override;
   void on_pool_full() override;
   /// Once done.
   Answer take();

@@ -59,4 +59,7 @@ class Conversation {
 std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools, bool add_generation_prompt,
                                      const json::object& extra = {});
 
+/// A prompt without a template: BOS where the tokenizer asks for it, then the text, in which control tokens are not matched.
+std::vector<TextPiece> plain_prompt(const Engine& engine, std::string text);
+
 }  // namespace fathom

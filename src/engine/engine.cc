@@ -117,8 +117,9 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   engine->prefill_chunk_ = options.prefill_chunk;
   engine->generation_config_ = checkpoint->generation_config();
   if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
-    if (!spec->chat_template.empty()) engine->chat_template_ = std::make_unique<ChatTemplate>(spec->chat_template);
+    const std::string chat_template = spec->chat_template;
     engine->tokenizer_ = std::make_unique<Tokenizer>(std::move(*spec));
+    engine->set_chat_template(chat_template);
   }
   engine->backend_ = make_cpu_backend(info.threads, kernels);
   engine->model_ = load_model(*checkpoint, options.progress);
@@ -135,6 +136,16 @@ const Tokenizer& Engine::tokenizer() const {
 const ChatTemplate& Engine::chat_template() const {
   if (!chat_template_) throw Error(cat(info_.path, ": expected a chat template with the model, found none"));
   return *chat_template_;
+}
+
+void Engine::set_chat_template(std::string source) {
+  const bool none = source.empty();
+  auto chat_template = std::make_unique<const ChatTemplate>(std::move(source));
+  output_format_ = detect_output_format(*chat_template, [this](std::string_view text) -> std::optional<TokenId> {
+    const std::optional<TokenId> id = tokenizer().find(text);
+    return id && tokenizer().kind(*id) != TokenKind::kNormal ? id : std::nullopt;
+  });
+  chat_template_ = none ? nullptr : std::move(chat_template);
 }
 
 bool Engine::is_end_of_generation(TokenId id) const {

@@ -10,6 +10,7 @@
 #include "formats/checkpoint.h"
 #include "models/model.h"
 #include "text/chat_template.h"
+#include "text/output_parser.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
@@ -54,6 +55,10 @@ class Engine {
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   bool has_chat_template() const { return chat_template_ != nullptr; }
   bool is_end_of_generation(TokenId id) const;
+  /// How the model marks thinking and tool calls, by its template and vocabulary.
+  const OutputFormat& output_format() const { return output_format_; }
+  /// Another chat template than the model's own.
+  void set_chat_template(std::string source);
 
   // ---- for the compute thread
   Context context() { return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_}; }
@@ -70,6 +75,7 @@ class Engine {
   std::unique_ptr<const Model> model_;
   std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none
   std::unique_ptr<const ChatTemplate> chat_template_;  // null: the model has none
+  OutputFormat output_format_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvPool> pool_;
   LayerArenas arenas_;

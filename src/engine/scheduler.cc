@@ -34,7 +34,10 @@ bool Scheduler::step() {
   for (size_t i = 0; i < scheduled_.size(); ++i) {
     Session& s = scheduled_[i]->session();
     s.kv().advance(rows_[i].rows);
-    if (s.pending() != 0) continue;
+    if (s.pending() != 0) {
+      scheduled_[i]->on_prefill();
+      continue;
+    }
     complete.push_back(scheduled_[i]);
     last_rows_.push_back(static_cast<int32_t>(rows_[i].row + rows_[i].rows - 1));
   }

@@ -20,6 +20,8 @@ class Running {
   virtual bool done() const = 0;
   /// logits [V] after the session's last token.
   virtual void on_logits(std::span<const float> logits) = 0;
+  /// A part of the pending tokens was computed, more are left.
+  virtual void on_prefill() {}
   /// The pool had no page for the next tokens.
   virtual void on_pool_full() = 0;
 };

@@ -1,0 +1,197 @@
+#include "engine/answer.h"
+
+#include <algorithm>
+#include <deque>
+#include <random>
+
+#include "text/output_parser.h"
+
+namespace fathom {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+
+}  // namespace
+
+std::string_view name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kContextFull: return "context_full";
+    case FinishReason::kToolCalls: return "tool_calls";
+    case FinishReason::kCancelled: return "cancelled";
+  }
+  return "?";
+}
+
+double AnswerStats::prompt_tokens_per_s() const {
+  return first_token_s > 0 ? static_cast<double>(prompt_tokens - cached_tokens) / first_token_s : 0;
+}
+double AnswerStats::new_tokens_per_s() const {
+  return decode_s > 0 && new_tokens > 1 ? static_cast<double>(new_tokens - 1) / decode_s : 0;
+}
+
+struct AnswerRun::State {
+  State(Engine& the_engine, Session& the_session, std::span<const TextPiece> prompt, AnswerOptions the_options, AnswerListener& the_listener,
+        const std::atomic<bool>* the_cancel)
+      : engine(the_engine),
+        session(the_session),
+        options(std::move(the_options)),
+        listener(the_listener),
+        cancel(the_cancel),
+        sampler(options.sampling, the_engine.config().vocab_size),
+        stop(options.stop),
+        parser(the_engine.output_format(), prompt_state(prompt)) {
+    const std::vector<TokenId> ids = engine.tokenizer().encode(prompt);
+    const size_t ctx = engine.info().ctx;
+    if (ids.empty()) throw Error("prompt: expected at least one token, found none");
+    if (ids.size() >= ctx)
+      throw Error(cat("prompt: expected fewer tokens than the context's ", ctx, ", found ", ids.size()));
+    answer.stats.prompt_tokens = ids.size();
+    answer.stats.cached_tokens = session.set_tokens(ids);
+    for (const TokenId id : ids) sampler.observe(id, true);
+    limit = ctx - ids.size();
+    if (options.max_tokens != 0 && options.max_tokens < limit) limit = options.max_tokens, limit_reason = FinishReason::kLength;
+    thinking = parser.thinking();
+  }
+
+  bool cancelled() const { return cancel && cancel->load(std::memory_order_relaxed); }
+
+  void finish(FinishReason reason) {
+    if (finished) return;
+    finished = true;
+    deliver(parser.finish());
+    show_answer(stop.finish());
+    end_thinking();
+    answer.finish_reason = reason == FinishReason::kStop && !answer.tool_calls.empty() ? FinishReason::kToolCalls : reason;
+    answer.stats.decode_s = answer.ids.empty() ? 0 : seconds(first_token, Clock::now());
+  }
+
+  void end_thinking() {
+    if (!thinking) return;
+    thinking = false;
+    answer.stats.thinking_s = seconds(start, Clock::now());
+    if (answer.stats.thinking_tokens != 0) listener.on_thinking_end(answer.stats);
+  }
+
+  void show_answer(const std::string& text) {
+    if (text.empty()) return;
+    answer.text += text;
+    listener.on_answer(text);
+  }
+
+  void deliver(const std::vector<OutputEvent>& events) {
+    for (const OutputEvent& e : events) {
+      switch (e.kind) {
+        case OutputEvent::Kind::kThinking:
+          answer.thinking += e.text;
+          listener.on_thinking(e.text);
+          break;
+        case OutputEvent::Kind::kAnswer:
+          end_thinking();
+          show_answer(stop.feed(e.text));
+          break;
+        case OutputEvent::Kind::kToolCallBegin: call = {e.text, ""}; break;
+        case OutputEvent::Kind::kToolCallArguments: call.arguments += e.text; break;
+        case OutputEvent::Kind::kToolCallEnd:
+          answer.tool_calls.push_back(call);
+          listener.on_tool_call(call);
+          break;
+      }
+    }
+  }
+
+  /// The next token: forced by the budget, or drawn.
+  TokenId next(std::span<const float> logits) {
+    if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget && !answer.stats.budget_spent) {
+      answer.stats.budget_spent = true;
+      const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
+      forced.assign(close.begin(), close.end());
+    }
+    if (forced.empty()) return sampler.draw(logits, static_cast<uint32_t>(session.tokens().size()));
+    const TokenId id = forced.front();
+    forced.pop_front();
+    return id;
+  }
+
+  void take_token(std::span<const float> logits) {
+    const bool was_forced = !forced.empty();
+    const TokenId id = next(logits);
+    if (answer.ids.empty()) {
+      first_token = Clock::now();
+      answer.stats.first_token_s = seconds(start, first_token);
+    }
+    if (options.logprobs || options.top_logprobs) answer.logprobs.push_back(log_softmax_top(logits, id, options.top_logprobs));
+    answer.ids.push_back(id);
+    ++answer.stats.new_tokens;
+    if (parser.thinking()) ++answer.stats.thinking_tokens;
+    sampler.observe(id, false);
+    session.append(id);
+    if (!was_forced && !options.ignore_eos && engine.is_end_of_generation(id)) return finish(FinishReason::kStop);
+    deliver(parser.feed(id, engine.tokenizer().token_view(id), engine.tokenizer().kind(id) == TokenKind::kControl));
+    if (parser.thinking())
+      thinking = true;
+    else
+      end_thinking();
+    if (stop.hit()) return finish(FinishReason::kStop);
+    if (answer.ids.size() >= limit) return finish(limit_reason);
+  }
+
+  Engine& engine;
+  Session& session;
+  AnswerOptions options;
+  AnswerListener& listener;
+  const std::atomic<bool>* cancel;  // null: cannot be cancelled
+  Sampler sampler;
+  StopMatcher stop;
+  OutputParser parser;
+  Answer answer;
+  ToolCall call;  // the one in the making
+  std::deque<TokenId> forced;
+  size_t limit = 0;
+  FinishReason limit_reason = FinishReason::kContextFull;
+  bool thinking = false, finished = false;
+  Clock::time_point start = Clock::now(), first_token = start;
+};
+
+AnswerRun::AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options, AnswerListener& listener,
+                     const std::atomic<bool>* cancel)
+    : state_(std::make_unique<State>(engine, session, prompt, std::move(options), listener, cancel)) {}
+AnswerRun::~AnswerRun() = default;
+
+Session& AnswerRun::session() { return state_->session; }
+bool AnswerRun::done() const { return state_->finished; }
+Answer AnswerRun::take() { return std::move(state_->answer); }
+
+void AnswerRun::on_prefill() {
+  State& s = *state_;
+  s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens, s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
+  if (s.cancelled()) s.finish(FinishReason::kCancelled);
+}
+
+void AnswerRun::on_logits(std::span<const float> logits) {
+  if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);
+  state_->take_token(logits);
+}
+
+void AnswerRun::on_pool_full() { state_->finish(FinishReason::kContextFull); }
+
+SamplingParams default_sampling(const Engine& engine) {
+  const GenerationConfig& g = engine.generation_config();
+  SamplingParams p;
+  if (g.do_sample && !*g.do_sample) p.temperature = 0;
+  if (g.temperature) p.temperature = *g.temperature;
+  if (g.top_p) p.top_p = *g.top_p;
+  if (g.top_k) p.top_k = *g.top_k;
+  if (g.min_p) p.min_p = *g.min_p;
+  if (g.repetition_penalty) p.repetition_penalty = *g.repetition_penalty;
+  return p;
+}
+
+uint64_t draw_seed() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+}  // namespace fathom
