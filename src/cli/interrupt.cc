@@ -1,0 +1,31 @@
+#include "cli/interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace fathom {
+namespace {
+
+std::atomic<bool> g_interrupted{false}, g_resized{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "the handlers store to these");
+
+void on_interrupt(int) {
+  if (g_interrupted.exchange(true)) _exit(130);
+}
+void on_resize(int) { g_resized.store(true); }
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action {};
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_interrupt;
+  sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_resize;
+  sigaction(SIGWINCH, &action, nullptr);
+}
+
+std::atomic<bool>& interrupted() { return g_interrupted; }
+std::atomic<bool>& resized() { return g_resized; }
+
+}  // namespace fathom
