@@ -23,9 +23,9 @@ struct Template;
 
 /// What one rendering may use before it ends in a ResourceError.
 struct RenderLimits {
-  uint64_t steps = 20'000'000;                  ///< expressions evaluated, elements compared, ... (20 to 100 ns each)
-  uint64_t bytes = uint64_t{1} << 30;           ///< of all values made on the way, freed ones included
-  uint64_t output_bytes = uint64_t{256} << 20;  ///< of the prompt
+  uint64_t steps = 20'000'000;                 ///< expressions evaluated, elements compared, ... (20 to 100 ns each)
+  uint64_t bytes = uint64_t{512} << 20;        ///< of all values made on the way, freed ones included
+  uint64_t output_bytes = uint64_t{64} << 20;  ///< of the prompt
 };
 
 /// What strftime_now reads; null: the local time.

@@ -14,12 +14,7 @@ Value Interpreter::lookup(const std::string& name) {
 }
 
 Value Interpreter::eval(const Expr& expr) {
-  if (depth_ >= 1500) throw ResourceError("chat template: expected at most 1500 nested evaluations, found more");
-  struct Level {
-    int& depth;
-    explicit Level(int& d) : depth(d) { ++depth; }
-    ~Level() { --depth; }
-  } level(depth_);
+  const Deeper deeper(*this);
   budget_.step();
   line_ = expr.line;
   switch (expr.kind) {

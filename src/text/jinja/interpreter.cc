@@ -6,10 +6,6 @@
 #include "text/jinja/builtins.h"
 
 namespace fathom::jinja {
-namespace {
-constexpr int kMaxRecursion = 1500;
-}
-
 void Scope::set(std::string_view name, Value value) {
   for (auto& [key, old] : vars)
     if (key == name) {
@@ -73,15 +69,11 @@ void Args::done() const {
     if (i >= taken_.size() || !taken_[i]) throw Error(cat("expected no argument ", named[i].first));
 }
 
-struct Interpreter::Deeper {
-  explicit Deeper(Interpreter& i) : interpreter(i) {
-    if (i.depth_ >= kMaxRecursion)
-      throw ResourceError(cat("expected at most ", kMaxRecursion, " nested evaluations, found more"));
-    ++i.depth_;
-  }
-  ~Deeper() { --interpreter.depth_; }
-  Interpreter& interpreter;
-};
+Interpreter::Deeper::Deeper(Interpreter& in) : interpreter(in) {
+  if (in.depth_ >= kMaxRecursion)
+    throw ResourceError(cat("expected at most ", kMaxRecursion, " nested evaluations, found more"));
+  ++in.depth_;
+}
 
 Interpreter::Interpreter(const Template& source, const Limits& limits, std::function<std::tm()> clock)
     : template_(source),

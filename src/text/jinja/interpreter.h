@@ -15,9 +15,9 @@
 namespace fathom::jinja {
 
 struct Limits {
-  uint64_t steps = 20'000'000;         ///< evaluations, elements compared, ...
-  uint64_t bytes = uint64_t{1} << 30;  ///< of all values made on the way, not only of those alive
-  uint64_t output_bytes = uint64_t{1} << 28;
+  uint64_t steps = 20'000'000;           ///< evaluations, elements compared, ...
+  uint64_t bytes = uint64_t{512} << 20;  ///< of all values made on the way, not only of those alive
+  uint64_t output_bytes = uint64_t{64} << 20;
 };
 
 struct Scope {
@@ -73,7 +73,12 @@ class Interpreter {
 
  private:
   enum class Flow { kNext, kBreak, kContinue };
-  struct Deeper;
+  static constexpr int kMaxRecursion = 1500;  // about 1 MiB of stack, twice that with sanitizers
+  struct Deeper {
+    explicit Deeper(Interpreter& in);
+    ~Deeper() { --interpreter.depth_; }
+    Interpreter& interpreter;
+  };
 
   Flow execute(const Block& block);
   Flow execute(const Stmt& stmt);

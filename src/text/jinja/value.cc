@@ -7,12 +7,12 @@
 namespace fathom::jinja {
 
 void Budget::step(uint64_t n) {
-  if (n > steps_) throw ResourceError("chat template: expected to finish within its limit of steps, found more");
+  if (n > steps_) throw ResourceError("expected to finish within the limit of steps, found more");
   steps_ -= n;
 }
 
 void Budget::bytes(uint64_t n) {
-  if (n > bytes_) throw ResourceError("chat template: expected to stay within its limit of bytes, found more");
+  if (n > bytes_) throw ResourceError("expected to stay within the limit of bytes, found more");
   bytes_ -= n;
 }
 
@@ -179,7 +179,7 @@ void Namespace::set(std::string_view name, Value value) {
       old = std::move(value);
       return;
     }
-  if (vars.size() >= 1000) throw ResourceError("chat template: expected at most 1000 names in a namespace, found more");
+  if (vars.size() >= 1000) throw ResourceError("expected at most 1000 names in a namespace, found more");
   vars.emplace_back(name, std::move(value));
 }
 
