@@ -26,8 +26,10 @@ def models_folder():
     """$FATHOM_HOME/models, else fathom/models in the XDG data folder."""
     if os.environ.get("FATHOM_HOME"):
         return pathlib.Path(os.environ["FATHOM_HOME"]) / "models"
-    data = os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local" / "share"
-    return pathlib.Path(data) / "fathom" / "models"
+    data = pathlib.Path(os.environ.get("XDG_DATA_HOME") or "")
+    if not data.is_absolute():  # to be ignored then, says the XDG Base Directory Specification
+        data = pathlib.Path.home() / ".local" / "share"
+    return data / "fathom" / "models"
 
 
 def is_the_model(path):

@@ -57,6 +57,7 @@ class Folder(unittest.TestCase):
 
     def test_home_moves_it(self):
         self.assertEqual("/home/a/.local/share/fathom/models", self.folder())
+        self.assertEqual("/home/a/.local/share/fathom/models", self.folder(XDG_DATA_HOME="data"))
         self.assertEqual("/data/fathom/models", self.folder(XDG_DATA_HOME="/data"))
         self.assertEqual("/f/models", self.folder(XDG_DATA_HOME="/data", FATHOM_HOME="/f"))
 
