@@ -6,17 +6,18 @@
 namespace fathom {
 namespace {
 
-std::atomic<bool> g_interrupted{false}, g_resized{false};
+std::atomic<bool> g_interrupted{false}, g_resized{false}, g_impatient{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "the handlers store to these");
 
 void on_interrupt(int) {
-  if (g_interrupted.exchange(true)) _exit(130);
+  if (g_interrupted.exchange(true) && g_impatient) _exit(130);
 }
 void on_resize(int) { g_resized.store(true); }
 
 }  // namespace
 
-void catch_interrupts() {
+void catch_interrupts(bool impatient) {
+  g_impatient = impatient;
   struct sigaction action {};
   sigemptyset(&action.sa_mask);
   action.sa_handler = on_interrupt;

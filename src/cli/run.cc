@@ -112,7 +112,7 @@ int run(const RunCommand& command, const Settings& settings) {
     throw UsageError(cat("--parallel: expected 1 to 1024, found ", command.parallel));
   EngineOptions engine_settings = engine_options(settings);
   engine_settings.sequences = command.jsonl ? command.parallel : 1;
-  catch_interrupts();
+  catch_interrupts(/*impatient=*/true);
   const std::unique_ptr<Engine> engine = load_engine(command.model, engine_settings, command.template_file);
   AnswerOptions options = answer_options(*engine, settings);
   options.stop = command.stop;
