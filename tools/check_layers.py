@@ -85,7 +85,7 @@ def violations(root):
         if folder not in LEVELS:
             continue
         if target not in LEVELS:
-            if not (target == "tests" and path.stem.endswith("_test")):
+            if not (target == "tests" and path.stem.endswith(("_test", "_testing"))):
                 found.append(f'{where}: "{text}": expected FOLDER/FILE below src/')
         elif reason := why_forbidden(folder, target):
             found.append(f"{where}: {reason}")

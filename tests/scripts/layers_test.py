@@ -31,6 +31,7 @@ class Layers(unittest.TestCase):
             "text/b.cc": '#include "base/a.h"\n#include "text/c.h"\n// #include "cli/x.h"\n',
             "cli/deep/d.cc": '#include "engine/e.h"\n',
             "text/b_test.cc": '#include "tests/testing.h"\n',
+            "text/b_testing.h": '#include "tests/testing.h"\n',
         }
         self.assertEqual([], self.found(files))
 
