@@ -4,6 +4,7 @@
 Needs jinja2 (3.1); the environment is set up as transformers sets it up for chat templates. Each line is
 {"template", "context", "output"} or {"template", "context", "error": true}. Run it again after adding a snippet.
 """
+import copy
 import json
 import pathlib
 
@@ -96,6 +97,7 @@ STATEMENTS = [
     "{% set x = l %}{% set y = x|select('odd') %}{{ y|list }}{{ y|list }}", "{% set g = l|map('string') %}{{ g|first }}{{ g|list }}", "{% if l|select('equalto', 9) %}yes{% else %}no{% endif %}", "{% for m in messages|selectattr('role', 'equalto', 'user') %}{{ m.content }}{{ loop.last }}{% endfor %}", "{% for m in messages[::-1] %}{{ m.role[0] }}{{ loop.index0 }}{% endfor %}", "{% set messages = messages[1:] %}{{ messages|length }}", "{% for c in u %}{{ c }}.{% endfor %}",
     "{% set x = missing %}{{ x is defined }}{{ x }}", "{{ dict(a=1)|items|list }}", "{% set d2 = dict(d, k=5) %}{{ d2.k }}{{ d2.x }}", "{% for a in [1] %}{% for b in [2] %}{% set c = a + b %}{{ c }}{% endfor %}{{ c is defined }}{% endfor %}", "{% macro a1() %}{% for x in l %}{{ x }}{% if loop.last %}!{% endif %}{% endfor %}{% endmacro %}{{ a1() }}", "{{ loop is defined }}", "{% for x in l %}{{ loop is defined }}{% break %}{% endfor %}", "{{ strftime_now('%Y-%m-%d %H:%M %A %b %-d %j') }}",
     "{% set t = 'a' %}{% set t = t + 'b' %}{{ t }}", "{{ [1, 2] | map('string') | join(',') ~ 'x' }}", "{{ 'a' + 'b' | upper }}", "{{ ('a' + 'b') | upper }}", "{{ -1 | abs }}", "{{ not a in l }}", "{{ a ~ b ~ '!' }}", "{{ 1 ~ 2 + 3 }}", "{{ a.__class__ }}", "{{ ''.__class__.__mro__ }}", "{{ l.sort }}",
+    "{{ missing in d }}{{ missing not in {} }}", "{{ n|map('upper')|list }}{{ 0|select|list }}", "{{ missing|int }}", "{{ 2.0 % -1 }}",
     "{% for x in l %}{% set ns2 = namespace(z=x) %}{{ ns2.z }}{% endfor %}", "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% else %}{% set loop_messages = messages %}{% endif %}{% for m in loop_messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif %}{{ m['content'] | trim }};{% endfor %}",
 ]
 
@@ -138,7 +140,7 @@ def main():
     for template in [*("{{ %s }}" % e for e in expressions()), *STATEMENTS]:
         record = {"template": template}
         try:
-            record["output"] = env.from_string(template).render(**CONTEXT)
+            record["output"] = env.from_string(template).render(**copy.deepcopy(CONTEXT))
         except Exception:  # whatever Python raises, rendering must fail
             record["error"] = True
         if " at 0x" in record.get("output", ""):  # an address

@@ -98,6 +98,7 @@ Value int_filter(Interpreter& in, const Value& value, Args& args) {
     const std::optional<Int> i = to_int(*d);
     return i ? Value::integer(*i, value.trusted()) : fallback;
   }
+  if (value.is_undefined()) throw Error(value.undefined_message());
   if (!value.if_text()) return fallback;
   const bool trusted = value.if_text()->all_trusted();
   std::string body = strip(*value.if_text(), nullptr, true, true).bytes();

@@ -50,7 +50,8 @@ Int int_power(Int base, Int exponent) {
 
 double python_mod(double a, double b) {
   const double m = std::fmod(a, b);
-  return m != 0 && (m < 0) != (b < 0) ? m + b : m;
+  if (m == 0) return std::copysign(0.0, b);
+  return (m < 0) != (b < 0) ? m + b : m;
 }
 
 Value int_arithmetic(const std::string& op, Int a, Int b, bool trusted) {
@@ -145,7 +146,10 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
     budget.step(text->size() / 16);
     return text->bytes().find(item.if_text()->bytes()) != std::string::npos;
   }
-  if (const Dict* dict = container.if_dict()) return dict->find(item) != nullptr;
+  if (const Dict* dict = container.if_dict()) {
+    const bool hashable_but_never_a_key = item.is_undefined() || item.if_callable() || item.if_space();
+    return !hashable_but_never_a_key && dict->find(item) != nullptr;
+  }
   for (const Value& element : iterate(container, budget))
     if (equals(element, item, budget)) return true;
   return false;

@@ -121,8 +121,13 @@ Value reverse(Interpreter& in, const Value& value, Args&) {
   return iterator(std::move(items));
 }
 
+// What map and select go over: Jinja2 takes anything false, as None and 0, for an empty sequence there.
+std::vector<Value> items_of(Interpreter& in, const Value& value) {
+  return value.truthy() ? iterate(value, in.budget()) : std::vector<Value>();
+}
+
 Value map_filter(Interpreter& in, const Value& value, Args& args) {
-  std::vector<Value> items = iterate(value, in.budget());
+  std::vector<Value> items = items_of(in, value);
   if (args.positional.empty()) {
     const Value attribute = args.required("attribute");
     const Value fallback = args.next_or("default", Value());
@@ -146,7 +151,7 @@ Value select(Interpreter& in, const Value& value, Args& args) {
   std::vector<Value> rest = args.rest();
   const std::string test = rest.empty() ? "" : in.str(rest.front()).bytes();
   std::vector<Value> out;
-  for (Value& item : iterate(value, in.budget())) {
+  for (Value& item : items_of(in, value)) {
     const Value subject = kAttribute ? dotted(in, item, attribute, Value()) : item;
     Args each;
     if (!rest.empty()) each.positional.assign(rest.begin() + 1, rest.end());
