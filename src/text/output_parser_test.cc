@@ -247,5 +247,30 @@ TEST(OutputParser, PromptStateCountsTrustedTagsAtTheEndOnly) {
   EXPECT_EQ(prompt_state(P{}), PromptState::kNone);
 }
 
+// Real templates: the state must be what the end of the golden text says, where the template writes that end.
+TEST(OutputParser, PromptStateOfTheGoldenRenderings) {
+  const auto folder = testing::shared_path("data/templates");
+  if (!folder) GTEST_SKIP() << "needs data/templates";
+  std::map<PromptState, int> seen;
+  std::string all;
+  for (const auto& entry : std::filesystem::directory_iterator(*folder))
+    if (entry.path().extension() == ".jsonl") all += testing::read_file(entry.path());
+  std::istringstream lines(all);
+  for (std::string line; std::getline(lines, line);) {
+    const json::value record = parse_json(line, "rendering");
+    if (record.as_object().contains("error") || !record.at("context").at("add_generation_prompt").as_bool()) continue;
+    const ChatTemplate chat(testing::read_file(*folder / std::string(record.at("template").as_string())));
+    std::string end(record.at("output").as_string());
+    end.erase(end.find_last_not_of(" \n") + 1);
+    const PromptState want = end.ends_with("<think>")    ? PromptState::kOpen
+                             : end.ends_with("</think>") ? PromptState::kClosed
+                                                         : PromptState::kNone;
+    const PromptState got = prompt_state(chat.render(record.at("context").as_object()));
+    ++seen[got];
+    EXPECT_EQ(got, want) << record.at("id").as_string();
+  }
+  EXPECT_EQ(seen.size(), 3u);
+}
+
 }  // namespace
 }  // namespace fathom
