@@ -57,11 +57,12 @@ std::pair<std::string, bool> number_text(const Value& value, const Spec& spec) {
     }
     const int base = type == 'o' ? 8 : type == 'b' ? 2 : 16;
     auto rest = negative ? -static_cast<unsigned __int128>(i) : static_cast<unsigned __int128>(i);
+    const std::string_view letters = type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     std::string digits;
-    do
-      digits += (type == 'X' ? "0123456789ABCDEF"
-                             : "0123456789abcdef")[static_cast<size_t>(rest % static_cast<unsigned>(base))];
-    while (rest /= static_cast<unsigned>(base));
+    do {
+      digits += letters[static_cast<size_t>(rest % static_cast<unsigned>(base))];
+      rest /= static_cast<unsigned>(base);
+    } while (rest != 0);
     if (spec.alternate) digits += std::string(1, type) + "0";
     std::reverse(digits.begin(), digits.end());
     return {digits, negative};
