@@ -22,7 +22,6 @@ std::vector<json::value> read_jsonl(const std::filesystem::path& path) {
   return out;
 }
 
-
 TEST(ChatTemplate, AgreesWithTheGoldenRenderings) {
   const auto folder = testing::shared_path("data/templates");
   if (!folder) GTEST_SKIP() << "needs data/templates";
