@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "base/thread_pool.h"
+#include "engine/identity.h"
 
 namespace fathom {
 namespace {
@@ -113,6 +114,11 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   const KvLayout planned = planned_layout(checkpoint->config(), info.cache_type);
   info.kv_bytes_per_token = planned.bytes_per_token();
   info.ctx = choose_context(options, checkpoint->config(), planned, info.weight_bytes, available_memory_bytes());
+
+  if (!options.identity_memory.empty()) {
+    info.weights_id = remembered_weights_id(*checkpoint, path, options.identity_memory);
+    info.numerics_id = numerics_id(info.weights_id, info.profile, info.cache_type);
+  }
 
   engine->prefill_chunk_ = options.prefill_chunk;
   engine->generation_config_ = checkpoint->generation_config();

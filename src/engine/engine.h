@@ -24,6 +24,8 @@ struct EngineOptions {
   const Kernels* kernels = nullptr;      ///< null: the best table
   size_t prefill_chunk = 512;
   LoadProgress progress;
+  /// Where weights ids are remembered (engine/identity.h); empty: the ids are not computed.
+  std::filesystem::path identity_memory;
 };
 
 /// What the first line of every run says, and `fathom config` in full.
@@ -34,6 +36,7 @@ struct EngineInfo {
   const char* kernels = "";
   size_t threads = 1, ctx = 0, model_ctx = 0;
   uint64_t weight_bytes = 0, kv_bytes_per_token = 0;
+  std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
 
 /// Memory that this process can still take: MemAvailable, and the cgroup's limit where there is one.

@@ -46,6 +46,8 @@ class Checkpoint {
   virtual StoredTensor find(std::string_view name) const = 0;
   /// All tensors of all files, by the files' own names, in their order.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
+  /// The data of tensors()[index], as stored.
+  virtual Tensor stored(size_t index) const = 0;
   virtual uint64_t weight_bytes() const = 0;
   virtual std::string description() const = 0;  ///< "GGUF v3, 272 tensors", "Hugging Face folder, 1 safetensors file"
   /// The pages of this tensor's mapping can go: the caller has made its own layout of it.

@@ -25,6 +25,7 @@ class GgufCheckpoint final : public MappedCheckpoint {
 
   std::optional<TokenizerSpec> tokenizer() const override { return tokenizer_from_gguf(file_.metadata()); }
 
+  Tensor stored(size_t index) const override { return file_.tensor(tensors()[index].name); }
   std::string description() const override {
     std::string text = cat("GGUF v", file_.version(), ", ", file_.tensors().size(), " tensors");
     if (file_.parts() > 1) text += cat(" in ", file_.parts(), " files");

@@ -66,6 +66,10 @@ class HfCheckpoint final : public MappedCheckpoint {
 
   std::optional<TokenizerSpec> tokenizer() const override { return tokenizer_from_folder(folder_); }
 
+  Tensor stored(size_t index) const override {
+    const std::string& name = tensors()[index].name;
+    return files_[file_of_.at(name)].tensor(name);
+  }
   std::string description() const override {
     return cat("Hugging Face folder, ", files_.size(), " safetensors file", files_.size() == 1 ? "" : "s", ", ",
                tensors().size(), " tensors");

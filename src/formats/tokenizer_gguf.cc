@@ -61,13 +61,6 @@ std::optional<TokenId> token_id(const GgufMetadata& m, const TokenizerSpec& spec
 
 }  // namespace
 
-bool shaped_like_control(std::string_view text) {
-  const auto between = [&](std::string_view open, std::string_view close) {
-    return text.size() > open.size() + close.size() && text.starts_with(open) && text.ends_with(close);
-  };
-  return between("<|", "|>") || between("<｜", "｜>");
-}
-
 std::pair<std::string, std::string> split_merge(std::string_view merge, std::string_view what) {
   const size_t space = merge.find(' ', 1);
   if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size())
@@ -77,7 +70,7 @@ std::pair<std::string, std::string> split_merge(std::string_view merge, std::str
 
 void set_end_of_generation(TokenizerSpec& spec, std::vector<TokenId> ids) {
   for (size_t i = 0; i < spec.tokens.size(); ++i)
-    if (spec.kinds[i] == TokenKind::kControl &&
+    if (spec.kinds[i] != TokenKind::kNormal &&
         std::find(kEndTokens.begin(), kEndTokens.end(), spec.tokens[i]) != kEndTokens.end())
       ids.push_back(static_cast<TokenId>(i));
   std::sort(ids.begin(), ids.end());

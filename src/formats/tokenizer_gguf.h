@@ -13,9 +13,6 @@ namespace fathom {
 /// pre-tokenizer, ids outside the vocabulary, merges that are no pairs.
 std::optional<TokenizerSpec> tokenizer_from_gguf(const GgufMetadata& metadata);
 
-/// Whether the text is <|...|> or <｜...｜>: converters class such added tokens as control tokens.
-bool shaped_like_control(std::string_view text);
-
 /// "left right", as both formats write merges. Throws Error naming `what` if it is not two parts.
 std::pair<std::string, std::string> split_merge(std::string_view merge, std::string_view what);
 

@@ -25,6 +25,7 @@ class RandomCheckpoint final : public Checkpoint {
   bool has(std::string_view name) const override { return tensors_.count(std::string(name)) != 0; }
   StoredTensor find(std::string_view name) const override { return {tensors_.at(std::string(name)), {}}; }
   const std::vector<TensorInfo>& tensors() const override { return infos_; }
+  Tensor stored(size_t) const override { return {}; }
   uint64_t weight_bytes() const override { return 1; }
   std::string description() const override { return "random"; }
   void release(const Tensor&) const override {}

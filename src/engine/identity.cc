@@ -1,0 +1,96 @@
+#include "engine/identity.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "base/hash.h"
+#include "formats/atomic_file.h"
+
+namespace fathom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMemoryFormat = "fathom-weights-ids";
+
+std::string shape_text(const Shape& shape) {
+  std::string out;
+  for (size_t i = 0; i < shape.rank(); ++i) out += cat(i ? "," : "", shape[i]);
+  return out;
+}
+
+/// Path, size and time of change of every file of the model: what the id was computed from.
+std::string stamp(const fs::path& model) {
+  std::vector<fs::path> files;
+  if (fs::is_directory(model)) {
+    for (const auto& entry : fs::directory_iterator(model)) files.push_back(entry.path());
+  } else {  // a split model's other parts lie beside it
+    const std::string name = model.filename().string();
+    const size_t part = name.find("-00001-of-");
+    for (const auto& entry : fs::directory_iterator(fs::absolute(model).parent_path()))
+      if (entry.path().filename() == model.filename() ||
+          (part != std::string::npos && entry.path().filename().string().starts_with(name.substr(0, part))))
+        files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  std::string out = fs::weakly_canonical(model).string();
+  std::error_code ignored;
+  for (const fs::path& file : files)
+    out += cat("|", file.filename().string(), ":", fs::file_size(file, ignored), ":",
+               fs::last_write_time(file, ignored).time_since_epoch().count());
+  return out;
+}
+
+json::object read_memory(const fs::path& memory) {
+  std::error_code ignored;
+  if (!fs::exists(memory, ignored)) return {};
+  try {
+    const json::value value = read_json_file(memory);
+    const JsonObject root(value, memory.string());
+    if (root.string_or("format", "") == kMemoryFormat) return root.object("ids").raw();
+  } catch (const Error&) {  // damaged: nothing is lost, ids are computed again
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view name(CacheType type) { return type == CacheType::kF32 ? "f32" : "bf16"; }
+
+std::string weights_id(const Checkpoint& checkpoint) {
+  const std::vector<TensorInfo>& tensors = checkpoint.tensors();
+  std::vector<size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tensors[a].name < tensors[b].name; });
+  Blake2b256 hash;
+  for (const size_t i : order) {
+    const Tensor data = checkpoint.stored(i);
+    hash.update(cat(tensors[i].name, "\n", tensors[i].dtype, "\n", shape_text(tensors[i].shape), "\n"));
+    hash.update(std::span(reinterpret_cast<const uint8_t*>(data.bytes()), data.size_bytes()));
+    checkpoint.release(data);
+  }
+  return hash.hex();
+}
+
+std::string remembered_weights_id(const Checkpoint& checkpoint, const fs::path& model, const fs::path& memory) {
+  json::object ids = read_memory(memory);
+  const std::string key = stamp(model);
+  if (const json::value* known = ids.if_contains(key); known && known->is_string()) return std::string(known->get_string());
+  const std::string id = weights_id(checkpoint);
+  ids[key] = id;
+  fs::create_directories(memory.parent_path());
+  AtomicFile file(memory);
+  const std::string text = to_json(json::object{{"format", kMemoryFormat}, {"version", 1}, {"ids", ids}}, {.indent = 1});
+  file.write(text.data(), text.size());
+  file.commit();
+  return id;
+}
+
+std::string numerics_id(const std::string& weights_id, Profile profile, CacheType cache, const std::string& adapter) {
+  Blake2b256 hash;
+  hash.update(cat("fathom-numerics-1 weights=", weights_id, " adapter=", adapter, " profile=", name(profile), " cache=", name(cache)));
+  return hash.hex();
+}
+
+}  // namespace fathom
