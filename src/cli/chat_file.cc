@@ -19,8 +19,7 @@ json::object message_json(const Message& message) {
 
 Message message_from(const json::value& value, const std::string& what) {
   const JsonObject object(value, what);
-  Message message{
-      .role = object.string("role"), .content = object.string("content"), .thinking = object.string_or("thinking", "")};
+  Message message{object.string("role"), object.string("content"), object.string_or("thinking", ""), {}};
   for (const char* role : {"system", "user", "assistant", "tool"})
     if (message.role == role) {
       if (object.has("tool_calls"))

@@ -5,9 +5,9 @@
 
 namespace fathom {
 
-/// Installs the handlers for SIGINT and SIGWINCH. A second Ctrl-C while the first is not yet taken ends the process
-/// with 130.
-void catch_interrupts();
+/// Installs the handlers for SIGINT and SIGWINCH. `impatient`: a second Ctrl-C while the first is not yet taken ends
+/// the process with 130.
+void catch_interrupts(bool impatient);
 /// Set by Ctrl-C; whoever acts on it clears it.
 std::atomic<bool>& interrupted();
 /// Set when the window's size changed.
