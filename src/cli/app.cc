@@ -27,7 +27,7 @@ void add_setting_flags(CLI::App& command, Invocation& invocation, std::initializ
       const auto keep = [&invocation, key = std::string(name)](const std::string& value) {
         invocation.flags.emplace_back(key, value);
       };
-      command.add_option_function<std::string>("--" + std::string(name), keep, help)->type_name("VALUE");
+      command.add_option_function<std::string>("--" + std::string(name), keep, help)->type_name("VALUE")->take_last();
     }
 }
 

@@ -59,6 +59,7 @@ class Terminal:
     """A program in a terminal of tmux's. Waits are for what the screen shows, never for a time."""
 
     def __init__(self, *arguments, columns=80, rows=24, env=None):
+        self.prompts = 0
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.socket = f"fathom-{uuid.uuid4().hex[:12]}"
         settings = {"FATHOM_HOME": str(self.folder), "LC_ALL": "C.UTF-8", **(env or {})}
@@ -91,7 +92,7 @@ class Terminal:
     def screen(self, history=False):
         return self.tmux("capture-pane", "-p", *(["-S", "-1000"] if history else [])).rstrip("\n")
 
-    def wait(self, condition, what, seconds=90):
+    def wait(self, condition, what, seconds=40):
         """Until condition(screen) holds; the limit only ends a test that hangs."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -104,10 +105,23 @@ class Terminal:
     def wait_for(self, text):
         return self.wait(lambda screen: text in screen, repr(text))
 
-    def wait_for_prompt(self):
-        """The last line is an empty prompt."""
+    def prompt_count(self):
+        return sum(line.startswith(">") for line in self.screen(history=True).split("\n"))
+
+    def wait_for_empty_prompt(self):
         return self.wait(lambda screen: screen.split("\n")[-1].rstrip() == ">", "an empty prompt")
 
+    def wait_for_prompt(self):
+        """A new prompt since the last call or question."""
+        self.wait(lambda screen: screen.split("\n")[-1].rstrip() == ">" and self.prompt_count() > self.prompts,
+                  "a new prompt")
+        self.prompts = self.prompt_count()
+
     def ask(self, text):
+        self.wait_for_empty_prompt()
+        self.prompts = self.prompt_count()
+        self.say(text)
+
+    def say(self, text):
         self.type(text)
         self.keys("Enter")

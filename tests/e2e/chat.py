@@ -52,7 +52,7 @@ class Chat(unittest.TestCase):
         t.keys("BSpace", "BSpace")
         t.wait(lambda s: s.split("\n")[-1].rstrip() == "> Grüße, 世", "one wide character less")
         t.keys("C-c")
-        t.wait_for_prompt()
+        t.wait_for_empty_prompt()
 
     def test_history_stays_for_the_next_chat(self):
         home = self.start()
@@ -67,10 +67,10 @@ class Chat(unittest.TestCase):
     def test_messages_of_several_lines(self):
         t = self.start()
         for line in ('"""', "first", "second", '"""'):
-            t.ask(line)
+            t.say(line)
         t.wait_for_prompt()
-        t.ask("one \\")
-        t.ask("two")
+        t.say("one \\")
+        t.say("two")
         t.wait_for_prompt()
         t.paste("three\nfour")
         t.wait_for("four")
@@ -162,11 +162,11 @@ class Chat(unittest.TestCase):
         t.wait_for_prompt()
         t.ask("Name another colour, and then tell me what it looks like when the sun goes down.")
         t.wait_for("does not fit")
-        t.ask("c")
+        t.say("c")
         t.wait_for("Cancelled")
         t.ask("And another one, and then tell me what it looks like when the sun goes down?")
         t.wait_for("[d]rop the oldest exchange")
-        t.ask("d")
+        t.say("d")
         t.wait_for_prompt()
 
     def test_thinking_folds(self):
