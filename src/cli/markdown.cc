@@ -116,51 +116,56 @@ bool MarkdownStream::start_block(std::string_view line, bool whole) {
   const size_t run = run_at_front(line);
   if (may_be_rule(line)) {
     if (!whole) return false;
-    if (is_rule(line)) {
-      std::string shown = styles_.dim();
-      for (size_t i = 0, n = std::min<size_t>(columns_() - 1, 40); i < n; ++i) shown += "─";
-      emit_prefix(line.size(), shown + styles_.reset());
-      place_ = Place::kInline;
-      return true;
-    }
+    if (is_rule(line)) return show_rule(line.size()), true;
   }
+  if (!whole && line.size() < 2 && std::string_view(">-*+\\$").find(c) != std::string_view::npos) return false;
   if (c == '`' || c == '~') {
     if (!whole && (run == line.size() || run >= 3)) return false;
     if (run >= 3 && (c == '~' || line.find('`', run) == std::string_view::npos)) return open_fence(), true;
   } else if (c == '#') {
     if (!whole && run == line.size()) return false;
-    if (run <= 6 && run < line.size() && line[run] == ' ') {
-      base_ += styles_.heading();
-      emit_prefix(run + 1, styles_.heading());
-      place_ = Place::kInline;
-      return true;
-    }
-  } else if (c == '>') {
-    if (!whole && line.size() < 2) return false;
-    base_ += styles_.dim();
-    emit_prefix(line.size() > 1 && line[1] == ' ' ? 2 : 1, std::string(styles_.dim()) + "│ ");
-    return true;
-  } else if (c == '-' || c == '*' || c == '+') {
-    if (!whole && line.size() < 2) return false;
-    if (line.size() > 1 && line[1] == ' ') return emit_prefix(2, "• "), true;
+    if (run <= 6 && run < line.size() && line[run] == ' ') return show_heading(run + 1), true;
   } else if (c == '|' && base_.empty()) {
     place_ = Place::kTable;
     return true;
-  } else if (c == '\\' || c == '$') {
-    if (!whole && line.size() < 2) return false;
-    const std::string_view mark = line.substr(0, 2);
-    if (mark == "\\[" || mark == "$$") {
-      formula_end_ = mark == "$$" ? "$$" : "\\]";
-      place_ = Place::kFormula;
-      return true;
-    }
-  } else if (const size_t marker = ordered_marker(line); marker != 0 && !(marker == std::string_view::npos && whole)) {
-    if (marker == std::string_view::npos) return false;
-    emit_prefix(marker, std::string(line.substr(0, marker)));
+  } else if (line.starts_with("\\[") || line.starts_with("$$")) {
+    formula_end_ = c == '$' ? "$$" : "\\]";
+    place_ = Place::kFormula;
     return true;
   }
-  place_ = Place::kInline;
+  return start_container(line, whole);
+}
+
+/// Quotes and list items: their mark is shown, and what follows may be any block again. Else it is a line of text.
+bool MarkdownStream::start_container(std::string_view line, bool whole) {
+  const char c = line[0];
+  const size_t marker = ordered_marker(line);
+  if (c == '>') {
+    base_ += styles_.dim();
+    emit_prefix(line.size() > 1 && line[1] == ' ' ? 2 : 1, std::string(styles_.dim()) + "│ ");
+  } else if ((c == '-' || c == '*' || c == '+') && line.size() > 1 && line[1] == ' ') {
+    emit_prefix(2, "• ");
+  } else if (marker == std::string_view::npos && !whole) {
+    return false;
+  } else if (marker != 0 && marker != std::string_view::npos) {
+    emit_prefix(marker, std::string(line.substr(0, marker)));
+  } else {
+    place_ = Place::kInline;
+  }
   return true;
+}
+
+void MarkdownStream::show_rule(size_t bytes) {
+  std::string shown = styles_.dim();
+  for (size_t i = 0, n = std::min<size_t>(columns_() - 1, 40); i < n; ++i) shown += "─";
+  emit_prefix(bytes, shown + styles_.reset());
+  place_ = Place::kInline;
+}
+
+void MarkdownStream::show_heading(size_t marker_bytes) {
+  base_ += styles_.heading();
+  emit_prefix(marker_bytes, styles_.heading());
+  place_ = Place::kInline;
 }
 
 /// `bytes` of the source are shown as `shown`.

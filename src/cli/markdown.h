@@ -28,6 +28,9 @@ class MarkdownStream {
   bool advance(bool last);
   bool start_line(bool last);
   bool start_block(std::string_view line, bool whole);
+  bool start_container(std::string_view line, bool whole);
+  void show_rule(size_t bytes);
+  void show_heading(size_t marker_bytes);
   bool inline_text(bool last);
   bool fence_start(bool last);
   bool fence_line(bool last);
