@@ -15,8 +15,8 @@ class Gradients {
  public:
   /// d loss / d t, of t's type and shape.
   Tensor& of(const Tensor& t);
-  /// d loss / d w, row-major [O, K]; f64 for f64 weights, else f32. One buffer per use would be added at the step's end;
-  /// uses of the same Weight share one here.
+  /// d loss / d w, row-major [O, K]; f64 for f64 weights, else f32. One buffer per use would be added at the step's
+  /// end; uses of the same Weight share one here.
   Tensor& of(const Weight& w);
   bool has(const Tensor& t) const { return tensors_.count(t.bytes()) != 0; }
 

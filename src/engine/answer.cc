@@ -10,7 +10,9 @@ namespace fathom {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
 
 }  // namespace
 
@@ -33,8 +35,8 @@ double AnswerStats::new_tokens_per_s() const {
 }
 
 struct AnswerRun::State {
-  State(Engine& the_engine, Session& the_session, std::span<const TextPiece> prompt, AnswerOptions the_options, AnswerListener& the_listener,
-        const std::atomic<bool>* the_cancel)
+  State(Engine& the_engine, Session& the_session, std::span<const TextPiece> prompt, AnswerOptions the_options,
+        AnswerListener& the_listener, const std::atomic<bool>* the_cancel)
       : engine(the_engine),
         session(the_session),
         options(std::move(the_options)),
@@ -52,7 +54,8 @@ struct AnswerRun::State {
     answer.stats.cached_tokens = session.set_tokens(ids);
     for (const TokenId id : ids) sampler.observe(id, true);
     limit = ctx - ids.size();
-    if (options.max_tokens != 0 && options.max_tokens < limit) limit = options.max_tokens, limit_reason = FinishReason::kLength;
+    if (options.max_tokens != 0 && options.max_tokens < limit)
+      limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
   }
 
@@ -64,7 +67,8 @@ struct AnswerRun::State {
     deliver(parser.finish());
     show_answer(stop.finish());
     end_thinking();
-    answer.finish_reason = reason == FinishReason::kStop && !answer.tool_calls.empty() ? FinishReason::kToolCalls : reason;
+    answer.finish_reason =
+        reason == FinishReason::kStop && !answer.tool_calls.empty() ? FinishReason::kToolCalls : reason;
     answer.stats.decode_s = answer.ids.empty() ? 0 : seconds(first_token, Clock::now());
   }
 
@@ -104,7 +108,8 @@ struct AnswerRun::State {
 
   /// The next token: forced by the budget, or drawn.
   TokenId next(std::span<const float> logits) {
-    if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget && !answer.stats.budget_spent) {
+    if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget &&
+        !answer.stats.budget_spent) {
       answer.stats.budget_spent = true;
       const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
       forced.assign(close.begin(), close.end());
@@ -122,7 +127,8 @@ struct AnswerRun::State {
       first_token = Clock::now();
       answer.stats.first_token_s = seconds(start, first_token);
     }
-    if (options.logprobs || options.top_logprobs) answer.logprobs.push_back(log_softmax_top(logits, id, options.top_logprobs));
+    if (options.logprobs || options.top_logprobs)
+      answer.logprobs.push_back(log_softmax_top(logits, id, options.top_logprobs));
     answer.ids.push_back(id);
     ++answer.stats.new_tokens;
     if (parser.thinking()) ++answer.stats.thinking_tokens;
@@ -155,8 +161,8 @@ struct AnswerRun::State {
   Clock::time_point start = Clock::now(), first_token = start;
 };
 
-AnswerRun::AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options, AnswerListener& listener,
-                     const std::atomic<bool>* cancel)
+AnswerRun::AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options,
+                     AnswerListener& listener, const std::atomic<bool>* cancel)
     : state_(std::make_unique<State>(engine, session, prompt, std::move(options), listener, cancel)) {}
 AnswerRun::~AnswerRun() = default;
 
@@ -166,7 +172,8 @@ Answer AnswerRun::take() { return std::move(state_->answer); }
 
 void AnswerRun::on_prefill() {
   State& s = *state_;
-  s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens, s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
+  s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens,
+                       s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
   if (s.cancelled()) s.finish(FinishReason::kCancelled);
 }
 

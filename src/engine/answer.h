@@ -22,11 +22,12 @@ namespace fathom {
 
 struct AnswerOptions {
   SamplingParams sampling;
-  size_t max_tokens = 0;                  ///< new tokens; 0: what the context leaves
-  std::vector<std::string> stop;          ///< end the answer (not the thinking) before these strings
-  std::optional<size_t> thinking_budget;  ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
-  bool logprobs = false;                  ///< keep every token's log-probability
-  size_t top_logprobs = 0;                ///< and the n most likely alternatives
+  size_t max_tokens = 0;          ///< new tokens; 0: what the context leaves
+  std::vector<std::string> stop;  ///< end the answer (not the thinking) before these strings
+  std::optional<size_t>
+      thinking_budget;      ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
+  bool logprobs = false;    ///< keep every token's log-probability
+  size_t top_logprobs = 0;  ///< and the n most likely alternatives
   bool ignore_eos = false;
 };
 
@@ -35,8 +36,8 @@ std::string_view name(FinishReason reason);  ///< "stop", "length", "context_ful
 
 struct AnswerStats {
   size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0, thinking_tokens = 0;
-  double first_token_s = 0;   ///< from start to the first token drawn
-  double decode_s = 0;        ///< from the first token to the last
+  double first_token_s = 0;  ///< from start to the first token drawn
+  double decode_s = 0;       ///< from the first token to the last
   double thinking_s = 0;
   bool budget_spent = false;  ///< the thinking was closed by the budget
   double prompt_tokens_per_s() const;
@@ -46,8 +47,8 @@ struct AnswerStats {
 struct Answer {
   std::string thinking, text;
   std::vector<ToolCall> tool_calls;
-  std::vector<TokenId> ids;             ///< every new token, as drawn or forced by the budget
-  std::vector<TopLogprobs> logprobs;    ///< as long as ids where asked for
+  std::vector<TokenId> ids;           ///< every new token, as drawn or forced by the budget
+  std::vector<TopLogprobs> logprobs;  ///< as long as ids where asked for
   FinishReason finish_reason = FinishReason::kStop;
   AnswerStats stats;
 };
@@ -65,10 +66,10 @@ class AnswerListener {
 
 class AnswerRun final : public Running {
  public:
-  /// `prompt` was rendered by the engine's template or is plain text; `session` may hold an earlier turn, whose cache is reused.
-  /// Throws Error if the prompt is empty or does not fit into the context, or an option is out of range.
-  AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options, AnswerListener& listener,
-            const std::atomic<bool>* cancel = nullptr);
+  /// `prompt` was rendered by the engine's template or is plain text; `session` may hold an earlier turn, whose cache
+  /// is reused. Throws Error if the prompt is empty or does not fit into the context, or an option is out of range.
+  AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options,
+            AnswerListener& listener, const std::atomic<bool>* cancel = nullptr);
   ~AnswerRun() override;
 
   Session& session() override;

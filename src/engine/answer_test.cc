@@ -10,9 +10,11 @@ namespace {
 
 /// Renders "role: content\n" per message, and opens the thinking.
 constexpr const char* kThinkingTemplate =
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: <think>\n{% endif %}";
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: "
+    "<think>\n{% endif %}";
 constexpr const char* kPlainTemplate =
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% "
+    "endif %}";
 
 class Recorder final : public AnswerListener {
  public:
@@ -37,7 +39,8 @@ class AnswerTest : public ::testing::Test {
   void SetUp() override {
     const auto path = testing::golden_dir() / "gguf" / "qwen2.gguf";
     if (!std::filesystem::exists(path)) GTEST_SKIP() << "needs golden/gguf/qwen2.gguf";
-    engine_ = Engine::load(path, {.profile = Profile::kExact, .threads = 2, .ctx = 320, .sequences = 4, .prefill_chunk = 16});
+    engine_ =
+        Engine::load(path, {.profile = Profile::kExact, .threads = 2, .ctx = 320, .sequences = 4, .prefill_chunk = 16});
     engine_->set_chat_template(kPlainTemplate);
   }
   AnswerOptions options(size_t max_tokens, uint64_t seed = 3) {
@@ -46,7 +49,8 @@ class AnswerTest : public ::testing::Test {
     o.max_tokens = max_tokens, o.ignore_eos = true;
     return o;
   }
-  Answer ask(const AnswerOptions& o, Recorder& recorder, const std::atomic<bool>* cancel = nullptr, const char* question = "Why is the sky blue?") {
+  Answer ask(const AnswerOptions& o, Recorder& recorder, const std::atomic<bool>* cancel = nullptr,
+             const char* question = "Why is the sky blue?") {
     Conversation conversation(*engine_);
     conversation.add({.role = "user", .content = question});
     return conversation.reply(o, recorder, cancel);
@@ -82,7 +86,8 @@ TEST_F(AnswerTest, TheSameSeedSaysTheSameAloneAndInCompany) {
   const std::vector<TextPiece> prompt = conversation.prompt();
   for (uint64_t seed = 1; seed <= 4; ++seed) {
     sessions.push_back(std::make_unique<Session>(engine_->pool()));
-    runs.push_back(std::make_unique<AnswerRun>(*engine_, *sessions.back(), prompt, options(20 + seed, seed), recorders[seed - 1]));
+    runs.push_back(
+        std::make_unique<AnswerRun>(*engine_, *sessions.back(), prompt, options(20 + seed, seed), recorders[seed - 1]));
     scheduler.add(*runs.back());
   }
   while (scheduler.step()) continue;
@@ -108,7 +113,8 @@ TEST_F(AnswerTest, ABudgetEndsTheThinkingAndStillGetsAnAnswer) {
     EXPECT_EQ(a.thinking, r.thinking);
     EXPECT_EQ(budget == 0, a.thinking.empty());
     EXPECT_GE(a.stats.thinking_tokens, budget);
-    EXPECT_NE(engine_->tokenizer().decode(a.ids).find("</think>"), std::string::npos) << "the model sees the end of its thinking";
+    EXPECT_NE(engine_->tokenizer().decode(a.ids).find("</think>"), std::string::npos)
+        << "the model sees the end of its thinking";
   }
   Recorder r;
   const Answer endless = ask(options(60), r);
@@ -123,7 +129,7 @@ TEST_F(AnswerTest, StopStringsEndTheAnswerBeforeThem) {
   size_t from = 10;  // a whole character in the middle
   while (static_cast<unsigned char>(whole.text[from]) >= 0x80) ++from;
   AnswerOptions o = options(60);
-  o.stop = {whole.text.substr(from, 1) };
+  o.stop = {whole.text.substr(from, 1)};
   const Answer cut = ask(o, second);
   EXPECT_EQ(cut.finish_reason, FinishReason::kStop);
   EXPECT_EQ(cut.text, whole.text.substr(0, whole.text.find(o.stop[0])));

@@ -30,12 +30,14 @@ json::object message_json(const Message& message, bool argument_objects) {
   return out;
 }
 
-std::string token_text(const Tokenizer& tokenizer, const std::optional<TokenId>& id) { return id ? tokenizer.token_bytes(*id) : std::string(); }
+std::string token_text(const Tokenizer& tokenizer, const std::optional<TokenId>& id) {
+  return id ? tokenizer.token_bytes(*id) : std::string();
+}
 
 }  // namespace
 
-std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools, bool add_generation_prompt,
-                                     const json::object& extra) {
+std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools,
+                                     bool add_generation_prompt, const json::object& extra) {
   const TokenizerSpec& spec = engine.tokenizer().spec();
   RenderOptions options;
   options.messages = messages;

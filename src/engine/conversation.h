@@ -1,5 +1,5 @@
-// The conversation logic, once for chat, server, evaluation and rollouts: messages, the template, the thinking switch, the
-// context that fills up. One timeline: earlier turns stay cached. Used on the compute thread.
+// The conversation logic, once for chat, server, evaluation and rollouts: messages, the template, the thinking switch,
+// the context that fills up. One timeline: earlier turns stay cached. Used on the compute thread.
 #pragma once
 #include <string>
 #include <vector>
@@ -10,15 +10,15 @@
 namespace fathom {
 
 struct Message {
-  std::string role;      ///< "system", "user", "assistant", "tool"
+  std::string role;  ///< "system", "user", "assistant", "tool"
   std::string content;
   std::string thinking;  ///< of an assistant; never sent back to the model by the templates of R1
   std::vector<ToolCall> tool_calls;
 };
 
 struct ConversationOptions {
-  bool thinking = true;      ///< enable_thinking / thinking of templates that have such a switch
-  json::array tools;         ///< OpenAI's form; empty: none
+  bool thinking = true;  ///< enable_thinking / thinking of templates that have such a switch
+  json::array tools;     ///< OpenAI's form; empty: none
 };
 
 class Conversation {
@@ -55,11 +55,13 @@ class Conversation {
   Session session_;
 };
 
-/// Renders messages as JSON (OpenAI's form) with the engine's template. `extra` holds further variables (enable_thinking, ...).
-std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools, bool add_generation_prompt,
-                                     const json::object& extra = {});
+/// Renders messages as JSON (OpenAI's form) with the engine's template. `extra` holds further variables
+/// (enable_thinking, ...).
+std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools,
+                                     bool add_generation_prompt, const json::object& extra = {});
 
-/// A prompt without a template: BOS where the tokenizer asks for it, then the text, in which control tokens are not matched.
+/// A prompt without a template: BOS where the tokenizer asks for it, then the text, in which control tokens are not
+/// matched.
 std::vector<TextPiece> plain_prompt(const Engine& engine, std::string text);
 
 }  // namespace fathom

@@ -26,24 +26,29 @@ std::optional<uint64_t> number_in(const char* path) {
 
 /// Scratch of a forward over a chunk: a few activations as wide as the model's widest rows.
 uint64_t scratch_bytes(const ModelConfig& c, size_t chunk) {
-  const uint64_t attention = c.is_mla() ? c.num_attention_heads * (3 * c.kv_lora_rank + 2 * c.qk_rope_head_dim + c.qk_nope_head_dim + c.v_head_dim)
-                                        : 3 * c.num_attention_heads * c.head_dim;
+  const uint64_t attention =
+      c.is_mla()
+          ? c.num_attention_heads * (3 * c.kv_lora_rank + 2 * c.qk_rope_head_dim + c.qk_nope_head_dim + c.v_head_dim)
+          : 3 * c.num_attention_heads * c.head_dim;
   const uint64_t experts = c.num_experts_per_tok * (c.hidden_size * 2 + c.moe_intermediate_size * 3);
   const uint64_t width = 8 * c.hidden_size + attention + std::max<uint64_t>(3 * c.intermediate_size, experts);
   return 2 * chunk * width * sizeof(float) + 2 * c.vocab_size * sizeof(float);
 }
 
 /// The context: as asked, or what fits into 60% of free memory after the weights (DESIGN.md 4).
-size_t choose_context(const EngineOptions& options, const ModelConfig& config, const KvLayout& layout, uint64_t weights, uint64_t available) {
+size_t choose_context(const EngineOptions& options, const ModelConfig& config, const KvLayout& layout, uint64_t weights,
+                      uint64_t available) {
   const uint64_t per_token = std::max<uint64_t>(layout.bytes_per_token() * options.sequences, 1);
   const uint64_t fixed = weights + scratch_bytes(config, options.prefill_chunk);
   const auto refuse = [&](uint64_t tokens) {
-    throw ResourceError(cat("not enough memory: ", gib(weights), " of weights, ", gib(tokens * per_token), " of cache for ", tokens, " tokens and ",
-                            gib(fixed - weights), " of scratch are needed, ", gib(available), " are free"));
+    throw ResourceError(cat("not enough memory: ", gib(weights), " of weights, ", gib(tokens * per_token),
+                            " of cache for ", tokens, " tokens and ", gib(fixed - weights), " of scratch are needed, ",
+                            gib(available), " are free"));
   };
   if (options.ctx != 0) {
     if (options.ctx > config.max_position_embeddings)
-      throw UsageError(cat("--ctx: expected at most the model's own ", config.max_position_embeddings, " positions, found ", options.ctx));
+      throw UsageError(cat("--ctx: expected at most the model's own ", config.max_position_embeddings,
+                           " positions, found ", options.ctx));
     if (fixed + options.ctx * per_token > available) refuse(options.ctx);
     return options.ctx;
   }
@@ -105,9 +110,11 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   info.kernels = kernels.name;
   info.threads = options.threads ? options.threads : physical_cores();
   // ref emulates the bf16 unit for tests; nobody wants that emulation by default.
-  info.profile = options.profile.value_or(default_profile(checkpoint->tensors(), kernels.has_bf16 && &kernels != &ref_kernels()));
+  info.profile =
+      options.profile.value_or(default_profile(checkpoint->tensors(), kernels.has_bf16 && &kernels != &ref_kernels()));
   if (info.profile == Profile::kBF16 && !kernels.has_bf16)
-    throw UsageError(cat("--profile bf16: expected a processor with bf16 products, found kernels \"", kernels.name, "\" without them"));
+    throw UsageError(cat("--profile bf16: expected a processor with bf16 products, found kernels \"", kernels.name,
+                         "\" without them"));
   info.cache_type = options.cache_type.value_or(info.profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16);
   info.weight_bytes = checkpoint->weight_bytes();
   info.model_ctx = checkpoint->config().max_position_embeddings;

@@ -1,5 +1,5 @@
-// A loaded model with all it needs to compute: weights, backend, KV pool, tokenizer, template. Loaded once; its changing
-// parts (backend, pool, scratch) belong to one compute thread, the rest may be read by any thread.
+// A loaded model with all it needs to compute: weights, backend, KV pool, tokenizer, template. Loaded once; its
+// changing parts (backend, pool, scratch) belong to one compute thread, the rest may be read by any thread.
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -16,12 +16,12 @@
 namespace fathom {
 
 struct EngineOptions {
-  std::optional<Profile> profile;        ///< nullopt: by the file (spec/numerics.md 1)
-  std::optional<CacheType> cache_type;   ///< nullopt: f32 for exact, else bf16
-  size_t threads = 0;                    ///< 0: physical cores
-  size_t ctx = 0;                        ///< positions; 0: what fits (DESIGN.md 4)
-  size_t sequences = 1;                  ///< how many full contexts the pool can hold
-  const Kernels* kernels = nullptr;      ///< null: the best table
+  std::optional<Profile> profile;       ///< nullopt: by the file (spec/numerics.md 1)
+  std::optional<CacheType> cache_type;  ///< nullopt: f32 for exact, else bf16
+  size_t threads = 0;                   ///< 0: physical cores
+  size_t ctx = 0;                       ///< positions; 0: what fits (DESIGN.md 4)
+  size_t sequences = 1;                 ///< how many full contexts the pool can hold
+  const Kernels* kernels = nullptr;     ///< null: the best table
   size_t prefill_chunk = 512;
   LoadProgress progress;
   /// Where weights ids are remembered (engine/identity.h); empty: the ids are not computed.

@@ -54,9 +54,10 @@ Feed next_feed(const std::vector<std::vector<TokenId>>& sequences, std::vector<K
   return feed;
 }
 
-/// The MTP module over the same rows: position i reads token i + 1; a sequence's last position has none and is left out.
-void run_mtp(Engine& engine, Context& ctx, const std::vector<std::vector<TokenId>>& sequences, const Feed& feed, const Tensor& hidden,
-             std::vector<ForcedOutputs>& outputs) {
+/// The MTP module over the same rows: position i reads token i + 1; a sequence's last position has none and is left
+/// out.
+void run_mtp(Engine& engine, Context& ctx, const std::vector<std::vector<TokenId>>& sequences, const Feed& feed,
+             const Tensor& hidden, std::vector<ForcedOutputs>& outputs) {
   std::vector<SequenceRows> rows;
   std::vector<int32_t> ids, positions, picked;
   for (size_t i = 0; i < feed.rows.size(); ++i) {
@@ -73,7 +74,8 @@ void run_mtp(Engine& engine, Context& ctx, const std::vector<std::vector<TokenId
   if (ids.empty()) return;
   const Tensor h = make_tensor(DType::kF32, {ids.size(), hidden.shape().back()});
   ctx.backend.gather_rows(h, hidden, from_ids(picked));
-  const Tensor logits = engine.model().mtp_logits(ctx, {from_ids(ids), {}, from_ids(positions), rows}, h, engine.kv_layout());
+  const Tensor logits =
+      engine.model().mtp_logits(ctx, {from_ids(ids), {}, from_ids(positions), rows}, h, engine.kv_layout());
   size_t from = 0;
   for (const LayerCollector::Place& p : feed.places) {
     const size_t n = std::min(p.rows, sequences[p.sequence].size() - 1 - p.position);
@@ -84,7 +86,8 @@ void run_mtp(Engine& engine, Context& ctx, const std::vector<std::vector<TokenId
 
 }  // namespace
 
-std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std::vector<TokenId>>& sequences, const ForcedOptions& options) {
+std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std::vector<TokenId>>& sequences,
+                                          const ForcedOptions& options) {
   const ModelConfig& c = engine.config();
   const size_t chunk = options.chunk ? options.chunk : engine.prefill_chunk();
   std::vector<ForcedOutputs> outputs(sequences.size());
@@ -96,7 +99,8 @@ std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std:
     outputs[i].logits = make_tensor(DType::kF32, {T, c.vocab_size});
     if (!options.layers) continue;
     outputs[i].final_norm = make_tensor(DType::kF32, {T, c.hidden_size});
-    for (size_t l = 0; l < c.num_hidden_layers; ++l) outputs[i].layer_out.push_back(make_tensor(DType::kF32, {T, c.hidden_size}));
+    for (size_t l = 0; l < c.num_hidden_layers; ++l)
+      outputs[i].layer_out.push_back(make_tensor(DType::kF32, {T, c.hidden_size}));
     if (engine.model().has_mtp() && T > 0) outputs[i].mtp_logits = make_tensor(DType::kF32, {T - 1, c.vocab_size});
   }
   LayerCollector collector(outputs, c.num_hidden_layers);
@@ -106,7 +110,8 @@ std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std:
     if (feed.ids.empty()) return outputs;
     collector.places = feed.places;
     ctx.observer = options.layers ? &collector : nullptr;
-    const Tensor hidden = engine.model().forward(ctx, {from_ids(feed.ids), {}, from_ids(feed.positions), feed.rows}, engine.kv_layout());
+    const Tensor hidden =
+        engine.model().forward(ctx, {from_ids(feed.ids), {}, from_ids(feed.positions), feed.rows}, engine.kv_layout());
     const Tensor logits = engine.model().logits(ctx, hidden);
     for (const LayerCollector::Place& p : feed.places) {
       LayerCollector::copy(outputs[p.sequence].logits, p.position, logits, p.row, p.rows);
@@ -121,7 +126,8 @@ std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std:
 std::vector<float> token_logprobs(const Tensor& logits, std::span<const TokenId> ids) {
   const size_t V = logits.shape().back();
   std::vector<float> out;
-  for (size_t t = 0; t + 1 < ids.size(); ++t) out.push_back(log_softmax_at({logits.data<float>() + t * V, V}, ids[t + 1]));
+  for (size_t t = 0; t + 1 < ids.size(); ++t)
+    out.push_back(log_softmax_at({logits.data<float>() + t * V, V}, ids[t + 1]));
   return out;
 }
 

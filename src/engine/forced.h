@@ -22,7 +22,8 @@ struct ForcedOutputs {
 
 /// One output per sequence. Sequences share forwards (which changes no bit, law 2). Throws Error for an id outside the
 /// vocabulary, ResourceError where the pool is too small.
-std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std::vector<TokenId>>& sequences, const ForcedOptions& options = {});
+std::vector<ForcedOutputs> forced_forward(Engine& engine, const std::vector<std::vector<TokenId>>& sequences,
+                                          const ForcedOptions& options = {});
 
 /// log-probability of each token after the first, in order: l - (m + log(row sum of exp(l - m))).
 std::vector<float> token_logprobs(const Tensor& logits, std::span<const TokenId> ids);

@@ -76,12 +76,14 @@ std::string weights_id(const Checkpoint& checkpoint) {
 std::string remembered_weights_id(const Checkpoint& checkpoint, const fs::path& model, const fs::path& memory) {
   json::object ids = read_memory(memory);
   const std::string key = stamp(model);
-  if (const json::value* known = ids.if_contains(key); known && known->is_string()) return std::string(known->get_string());
+  if (const json::value* known = ids.if_contains(key); known && known->is_string())
+    return std::string(known->get_string());
   const std::string id = weights_id(checkpoint);
   ids[key] = id;
   fs::create_directories(memory.parent_path());
   AtomicFile file(memory);
-  const std::string text = to_json(json::object{{"format", kMemoryFormat}, {"version", 1}, {"ids", ids}}, {.indent = 1});
+  const std::string text =
+      to_json(json::object{{"format", kMemoryFormat}, {"version", 1}, {"ids", ids}}, {.indent = 1});
   file.write(text.data(), text.size());
   file.commit();
   return id;
@@ -89,7 +91,8 @@ std::string remembered_weights_id(const Checkpoint& checkpoint, const fs::path& 
 
 std::string numerics_id(const std::string& weights_id, Profile profile, CacheType cache, const std::string& adapter) {
   Blake2b256 hash;
-  hash.update(cat("fathom-numerics-1 weights=", weights_id, " adapter=", adapter, " profile=", name(profile), " cache=", name(cache)));
+  hash.update(cat("fathom-numerics-1 weights=", weights_id, " adapter=", adapter, " profile=", name(profile),
+                  " cache=", name(cache)));
   return hash.hex();
 }
 

@@ -1,6 +1,6 @@
 // What a run computed with (spec/numerics.md 9): the weights' hash, and the line that names weights, profile and cache.
-// They key prefix caches, resumable runs and reports, and are shown with results. Pure functions; files are written aside
-// and renamed.
+// They key prefix caches, resumable runs and reports, and are shown with results. Pure functions; files are written
+// aside and renamed.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -11,16 +11,19 @@
 
 namespace fathom {
 
-/// BLAKE2b-256, in hex, over the tensors sorted by name: of each the name, type and shape as "name\nTYPE\nd0,d1\n", then
-/// the data as stored. Reads all weights once.
+/// BLAKE2b-256, in hex, over the tensors sorted by name: of each the name, type and shape as "name\nTYPE\nd0,d1\n",
+/// then the data as stored. Reads all weights once.
 std::string weights_id(const Checkpoint& checkpoint);
 
-/// The same, remembered in the JSON file `memory` by path, size and time of change of the model's files. An unreadable or
-/// foreign memory is ignored and written anew.
-std::string remembered_weights_id(const Checkpoint& checkpoint, const std::filesystem::path& model, const std::filesystem::path& memory);
+/// The same, remembered in the JSON file `memory` by path, size and time of change of the model's files. An unreadable
+/// or foreign memory is ignored and written anew.
+std::string remembered_weights_id(const Checkpoint& checkpoint, const std::filesystem::path& model,
+                                  const std::filesystem::path& memory);
 
-/// BLAKE2b-256, in hex, of "fathom-numerics-1 weights=... adapter=... profile=... cache=..."; adapter "none" without one.
-std::string numerics_id(const std::string& weights_id, Profile profile, CacheType cache, const std::string& adapter = "none");
+/// BLAKE2b-256, in hex, of "fathom-numerics-1 weights=... adapter=... profile=... cache=..."; adapter "none" without
+/// one.
+std::string numerics_id(const std::string& weights_id, Profile profile, CacheType cache,
+                        const std::string& adapter = "none");
 
 std::string_view name(CacheType type);  ///< "f32", "bf16"
 

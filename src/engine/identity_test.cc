@@ -12,7 +12,8 @@ TEST(Identity, DependsOnTheWeightsAlone) {
   if (!fs::exists(gguf / "v3.Q4_K_M.gguf")) GTEST_SKIP() << "needs golden/gguf";
   const std::string one = weights_id(*open_checkpoint(gguf / "v3.Q4_K_M.gguf"));
   EXPECT_EQ(one.size(), 64u);
-  EXPECT_EQ(one, weights_id(*open_checkpoint(gguf / "split" / "v3.Q4_K_M-00001-of-00003.gguf"))) << "split or not, the same tensors";
+  EXPECT_EQ(one, weights_id(*open_checkpoint(gguf / "split" / "v3.Q4_K_M-00001-of-00003.gguf")))
+      << "split or not, the same tensors";
   EXPECT_NE(one, weights_id(*open_checkpoint(gguf / "v3.Q8_0.gguf")));
 }
 

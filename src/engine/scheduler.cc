@@ -8,7 +8,8 @@ bool Scheduler::step() {
   std::erase_if(running_, [](const Running* r) { return r->done(); });
   rows_.clear(), scheduled_.clear(), ids_.clear(), positions_.clear(), last_rows_.clear();
   // Those with the fewest pending tokens first: a long prompt never keeps the others' tokens waiting.
-  std::stable_sort(running_.begin(), running_.end(), [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); });
+  std::stable_sort(running_.begin(), running_.end(),
+                   [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); });
   size_t room = engine_.prefill_chunk();
   for (Running* r : running_) {
     Session& s = r->session();
@@ -29,7 +30,8 @@ bool Scheduler::step() {
   if (ids_.empty()) return false;
 
   Context ctx = engine_.context();
-  const Tensor hidden = engine_.model().forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, engine_.kv_layout());
+  const Tensor hidden =
+      engine_.model().forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, engine_.kv_layout());
   std::vector<Running*> complete;
   for (size_t i = 0; i < scheduled_.size(); ++i) {
     Session& s = scheduled_[i]->session();

@@ -1,6 +1,6 @@
-// Continuous batching: every step takes the pending tokens of all running sequences, at most a chunk of them in all, runs
-// one forward, and hands each sequence that is complete the logits of its last token. A sequence's bits do not depend on
-// the company (law 2). One thread.
+// Continuous batching: every step takes the pending tokens of all running sequences, at most a chunk of them in all,
+// runs one forward, and hands each sequence that is complete the logits of its last token. A sequence's bits do not
+// depend on the company (law 2). One thread.
 #pragma once
 #include <functional>
 #include <span>
@@ -11,8 +11,8 @@
 
 namespace fathom {
 
-/// A sequence that wants tokens: the scheduler runs its session's pending tokens, then calls on_logits, which appends to
-/// the session or becomes done.
+/// A sequence that wants tokens: the scheduler runs its session's pending tokens, then calls on_logits, which appends
+/// to the session or becomes done.
 class Running {
  public:
   virtual ~Running() = default;

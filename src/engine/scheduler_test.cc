@@ -15,7 +15,9 @@ namespace fs = std::filesystem;
 class Sequence final : public Running {
  public:
   Sequence(Engine& engine, const std::vector<TokenId>& prompt, size_t n, uint64_t seed)
-      : session_(engine.pool()), sampler_({.temperature = 1, .top_p = 1, .seed = seed}, engine.config().vocab_size), left_(n) {
+      : session_(engine.pool()),
+        sampler_({.temperature = 1, .top_p = 1, .seed = seed}, engine.config().vocab_size),
+        left_(n) {
     session_.set_tokens(prompt);
   }
   Session& session() override { return session_; }
@@ -43,8 +45,9 @@ class Sequence final : public Running {
 };
 
 std::unique_ptr<Engine> open(const std::string& model, size_t chunk, size_t threads, size_t sequences = 8) {
-  return Engine::load(testing::golden_dir() / "models" / model,
-                      {.profile = Profile::kExact, .threads = threads, .ctx = 256, .sequences = sequences, .prefill_chunk = chunk});
+  return Engine::load(
+      testing::golden_dir() / "models" / model,
+      {.profile = Profile::kExact, .threads = threads, .ctx = 256, .sequences = sequences, .prefill_chunk = chunk});
 }
 
 struct Request {
@@ -93,7 +96,8 @@ TEST_P(Schedules, EqualEachSequenceAlone) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Models, Schedules, ::testing::Values("qwen2", "v3"), [](const auto& param) { return std::string(param.param); });
+INSTANTIATE_TEST_SUITE_P(Models, Schedules, ::testing::Values("qwen2", "v3"),
+                         [](const auto& param) { return std::string(param.param); });
 
 TEST(Scheduler, APrefixThatIsCachedChangesNothing) {
   const std::unique_ptr<Engine> engine = open("v3", 16, 2);

@@ -1,4 +1,5 @@
-// One timeline: its tokens, and the KV cache of a prefix of them. Owned by whoever talks; changed on the compute thread.
+// One timeline: its tokens, and the KV cache of a prefix of them. Owned by whoever talks; changed on the compute
+// thread.
 #pragma once
 #include <span>
 #include <vector>

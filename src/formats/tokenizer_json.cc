@@ -104,7 +104,8 @@ class Reader {
         if (token.boolean_or(key, false)) refuse(token, cat(key, " false for ", printable(content)), "true");
       const int64_t id = token.integer("id");
       reserve(id, token.what());
-      // `special` alone decides here, as in Hugging Face's decoder: DeepSeek-V3's <｜User｜> is not special and stays visible.
+      // `special` alone decides here, as in Hugging Face's decoder: DeepSeek-V3's <｜User｜> is not special and stays
+      // visible.
       const bool control = token.boolean_or("special", false);
       spec_.tokens[static_cast<size_t>(id)] = content;
       spec_.kinds[static_cast<size_t>(id)] = control ? TokenKind::kControl : TokenKind::kUserDefined;

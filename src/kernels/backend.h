@@ -48,8 +48,8 @@ struct LayerCache {
 /// How a router turns logits into experts and weights (spec/models.md 5).
 struct RouterConfig {
   size_t n_experts = 0, top_k = 0, n_group = 1, topk_group = 1;
-  bool sigmoid = false;           ///< else softmax over all experts
-  bool group_by_two_best = false; ///< a group's score is the sum of its two best (V3), else its maximum (V2)
+  bool sigmoid = false;            ///< else softmax over all experts
+  bool group_by_two_best = false;  ///< a group's score is the sum of its two best (V3), else its maximum (V2)
   bool normalize = false;
   float scale = 1;
   bool scale_when_normalized = true;  ///< V2's code does not scale normalised weights
@@ -77,41 +77,49 @@ class Backend {
   virtual void add(const Tensor& y, const Tensor& a, const Tensor& b) = 0;
   virtual void silu_mul(const Tensor& y, const Tensor& gate, const Tensor& up) = 0;
   /// cos, sin [T, half] for positions [T].
-  virtual void rope_angles(const Tensor& cos, const Tensor& sin, const Tensor& positions, const Tensor& inv_freq, float magnitude) = 0;
+  virtual void rope_angles(const Tensor& cos, const Tensor& sin, const Tensor& positions, const Tensor& inv_freq,
+                           float magnitude) = 0;
   /// Rotates in place the 2 * half values at `offset` of each of `heads` heads of `head_dim` values in each row of x.
-  virtual void rope(const Tensor& x, size_t heads, size_t head_dim, size_t offset, const Tensor& cos, const Tensor& sin, bool interleaved) = 0;
+  virtual void rope(const Tensor& x, size_t heads, size_t head_dim, size_t offset, const Tensor& cos, const Tensor& sin,
+                    bool interleaved) = 0;
   /// Stores keys and values [T, kv_heads * d] of each sequence's rows in its pages.
-  virtual void store_kv(std::span<const SequenceRows> rows, const LayerCache& layer, const Tensor& k, const Tensor& v, size_t kv_heads) = 0;
+  virtual void store_kv(std::span<const SequenceRows> rows, const LayerCache& layer, const Tensor& k, const Tensor& v,
+                        size_t kv_heads) = 0;
   virtual void store_latent(std::span<const SequenceRows> rows, const LayerCache& layer, const Tensor& latent) = 0;
   /// Causal attention of each row over its sequence: q, out [T, heads * d].
-  virtual void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> rows, const LayerCache& layer, size_t heads,
-                         size_t kv_heads, float scale) = 0;
+  virtual void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> rows,
+                         const LayerCache& layer, size_t heads, size_t kv_heads, float scale) = 0;
   /// q [T, heads * (latent + rope)], out [T, heads * latent].
-  virtual void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> rows, const LayerCache& layer, size_t heads,
-                             size_t latent, float scale) = 0;
+  virtual void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> rows,
+                             const LayerCache& layer, size_t heads, size_t latent, float scale) = 0;
   /// logits [T, E]; bias [E] or undefined: used for the choice only.
   virtual void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) = 0;
-  /// Orders the T * k slots by expert, then token: token_of_row [T * k] i32 is the token of each row of the experts' input,
-  /// row_of_slot [T, k] i32 its inverse; rows [offsets[e], offsets[e + 1]) belong to expert e (E + 1 offsets).
-  virtual void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot, std::span<uint32_t> offsets) = 0;
+  /// Orders the T * k slots by expert, then token: token_of_row [T * k] i32 is the token of each row of the experts'
+  /// input, row_of_slot [T, k] i32 its inverse; rows [offsets[e], offsets[e + 1]) belong to expert e (E + 1 offsets).
+  virtual void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot,
+                               std::span<uint32_t> offsets) = 0;
   /// y[i, :] = x[rows[i], :].
   virtual void gather_rows(const Tensor& y, const Tensor& x, const Tensor& rows) = 0;
   /// y[t] = chain over the token's slots e ascending of fma(gates[t, e], f[slot_row[t, e]], acc). slot_row [T, k] i32.
   virtual void combine_experts(const Tensor& y, const Tensor& f, const Tensor& slot_row, const Tensor& gates) = 0;
-  /// Columns [begin, begin + n) of each of `heads` heads of head_dim values: x [T, heads * head_dim] to y [heads, T, n].
+  /// Columns [begin, begin + n) of each of `heads` heads of head_dim values: x [T, heads * head_dim] to y [heads, T,
+  /// n].
   virtual void split_heads(const Tensor& y, const Tensor& x, size_t heads, size_t head_dim, size_t begin) = 0;
-  /// Copies columns of every row: y[t, y_column + i] = x[t, x_column + i], i < n, for each of `groups` repetitions that step
-  /// by y_step and x_step columns.
-  virtual void copy_columns(const Tensor& y, size_t y_column, size_t y_step, const Tensor& x, size_t x_column, size_t x_step, size_t groups,
-                            size_t n) = 0;
+  /// Copies columns of every row: y[t, y_column + i] = x[t, x_column + i], i < n, for each of `groups` repetitions that
+  /// step by y_step and x_step columns.
+  virtual void copy_columns(const Tensor& y, size_t y_column, size_t y_step, const Tensor& x, size_t x_column,
+                            size_t x_step, size_t groups, size_t n) = 0;
 
   // ---- backward, each adds to the gradients (+=, not =); f32 or f64
   /// dx += dy w; dw += dy^T x, one chain over tokens (spec/numerics.md 8). dw may be undefined: the weight is frozen.
-  virtual void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x, const Weight& w) = 0;
+  virtual void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x,
+                               const Weight& w) = 0;
   virtual void add_bias_backward(const Tensor& dbias, const Tensor& dy) = 0;
   virtual void embed_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids) = 0;
-  virtual void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x, const Tensor& weight, float eps) = 0;
-  virtual void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate, const Tensor& up) = 0;
+  virtual void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x,
+                                 const Tensor& weight, float eps) = 0;
+  virtual void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate,
+                                 const Tensor& up) = 0;
   /// a += b.
   virtual void accumulate(const Tensor& a, const Tensor& b) = 0;
 };

@@ -1,5 +1,6 @@
 // The router against the worked example of spec/models.md 5 and against a brute-force reading of its rules.
 #include "kernels/cpu/route.h"
+
 #include <set>
 
 #include "tests/testing.h"
@@ -14,7 +15,8 @@ struct Chosen {
 Chosen run(const RouterConfig& config, const std::vector<float>& logits, const std::vector<float>& bias) {
   Chosen out{std::vector<int32_t>(config.top_k), std::vector<float>(config.top_k)};
   std::vector<float> scratch(route_scratch(config));
-  route_token(ref_kernels(), config, logits.data(), bias.empty() ? nullptr : bias.data(), out.ids.data(), out.gates.data(), scratch.data());
+  route_token(ref_kernels(), config, logits.data(), bias.empty() ? nullptr : bias.data(), out.ids.data(),
+              out.gates.data(), scratch.data());
   return out;
 }
 
@@ -22,7 +24,14 @@ const std::vector<float> kLogits = {0.3f, -1.2f, 2.0f, 0.5f, -0.4f, 1.1f, 0.9f, 
 const std::vector<float> kBias = {0, 0.2f, -0.3f, 0.1f, 0.05f, -0.05f, 0, 0.4f};
 
 TEST(Route, WorkedExampleOfV3) {
-  RouterConfig c{.n_experts = 8, .top_k = 3, .n_group = 4, .topk_group = 2, .sigmoid = true, .group_by_two_best = true, .normalize = true, .scale = 2.5f};
+  RouterConfig c{.n_experts = 8,
+                 .top_k = 3,
+                 .n_group = 4,
+                 .topk_group = 2,
+                 .sigmoid = true,
+                 .group_by_two_best = true,
+                 .normalize = true,
+                 .scale = 2.5f};
   const Chosen got = run(c, kLogits, kBias);
   EXPECT_EQ(got.ids, (std::vector<int32_t>{2, 3, 6}));
   EXPECT_NEAR(got.gates[0], 0.994484, 1e-6);
@@ -42,7 +51,8 @@ TEST(Route, SoftmaxWithoutNormalisation) {
 }
 
 TEST(Route, TiesGoToTheLowerIdAndNegativeChoicesCanBeTaken) {
-  const RouterConfig c{.n_experts = 6, .top_k = 4, .n_group = 3, .topk_group = 2, .sigmoid = true, .group_by_two_best = true};
+  const RouterConfig c{
+      .n_experts = 6, .top_k = 4, .n_group = 3, .topk_group = 2, .sigmoid = true, .group_by_two_best = true};
   EXPECT_EQ(run(c, std::vector<float>(6, 0.0f), {}).ids, (std::vector<int32_t>{0, 1, 2, 3}));
   EXPECT_EQ(run(c, std::vector<float>(6, 0.0f), {-9, -9, -1, -2, -3, -4}).ids, (std::vector<int32_t>{2, 3, 4, 5}));
 }
@@ -50,13 +60,20 @@ TEST(Route, TiesGoToTheLowerIdAndNegativeChoicesCanBeTaken) {
 TEST(Route, BrokenLogitsStillGiveDifferentExperts) {
   const std::vector<float> broken(8, std::nanf(""));
   for (const size_t groups : {size_t{1}, size_t{4}}) {
-    const Chosen got = run({.n_experts = 8, .top_k = 3, .n_group = groups, .topk_group = groups / 2 + groups % 2, .sigmoid = true, .group_by_two_best = true}, broken, {});
+    const Chosen got = run({.n_experts = 8,
+                            .top_k = 3,
+                            .n_group = groups,
+                            .topk_group = groups / 2 + groups % 2,
+                            .sigmoid = true,
+                            .group_by_two_best = true},
+                           broken, {});
     EXPECT_EQ(std::set<int32_t>(got.ids.begin(), got.ids.end()).size(), 3u);
   }
 }
 
 /// The rules of the paper, read literally: sort groups, mask, sort experts.
-std::vector<int32_t> brute_force(const RouterConfig& c, const std::vector<float>& score, const std::vector<float>& bias) {
+std::vector<int32_t> brute_force(const RouterConfig& c, const std::vector<float>& score,
+                                 const std::vector<float>& bias) {
   const size_t size = c.n_experts / c.n_group;
   std::vector<std::pair<float, int>> groups, experts;
   for (size_t g = 0; g < c.n_group; ++g) {
@@ -80,7 +97,12 @@ std::vector<int32_t> brute_force(const RouterConfig& c, const std::vector<float>
 
 TEST(Route, EqualsBruteForceOnRandomScores) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
-    const RouterConfig c{.n_experts = 32, .top_k = 4, .n_group = 8, .topk_group = 3, .sigmoid = true, .group_by_two_best = seed % 2 == 0};
+    const RouterConfig c{.n_experts = 32,
+                         .top_k = 4,
+                         .n_group = 8,
+                         .topk_group = 3,
+                         .sigmoid = true,
+                         .group_by_two_best = seed % 2 == 0};
     const std::vector<float> logits = testing::random_floats(32, seed), bias = testing::random_floats(32, seed + 1000);
     std::vector<float> score(32);
     ref_kernels().sigmoid(score.data(), logits.data(), 32);

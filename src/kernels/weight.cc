@@ -12,15 +12,22 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv)
     : name_(std::move(name)), scale_inv_(std::move(scale_inv)) {
   const DType dtype = stored.dtype();
   switch (dtype) {
-    case DType::kI8: case DType::kU8: case DType::kI16: case DType::kI32: case DType::kI64: case DType::kBool:
+    case DType::kI8:
+    case DType::kU8:
+    case DType::kI16:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kBool:
       throw Error(cat("tensor ", name_, ": expected a floating-point or quantised type, found ", dtype));
     default: break;
   }
-  if (stored.shape().rank() != 2) throw Error(cat("tensor ", name_, ": expected a matrix, found shape ", stored.shape()));
+  if (stored.shape().rank() != 2)
+    throw Error(cat("tensor ", name_, ": expected a matrix, found shape ", stored.shape()));
   const size_t O = stored.dim(0), K = stored.dim(1);
   const DTypeInfo& type = info(dtype);
   if (K % type.block_size != 0)
-    throw Error(cat("tensor ", name_, ": expected rows of a multiple of ", type.block_size, " values for ", dtype, ", found ", K));
+    throw Error(cat("tensor ", name_, ": expected rows of a multiple of ", type.block_size, " values for ", dtype,
+                    ", found ", K));
   if (dtype == DType::kF8E4M3) {
     require_shape(name_ + "_scale_inv", scale_inv_, {(O + 127) / 128, (K + 127) / 128});
   }

@@ -1,4 +1,5 @@
-// A weight of a linear: immutable, packed into the panels that kernels read. Made once at load (or per trainer snapshot).
+// A weight of a linear: immutable, packed into the panels that kernels read. Made once at load (or per trainer
+// snapshot).
 #pragma once
 #include <memory>
 #include <string>

@@ -14,7 +14,8 @@ DecoderLayer ModelBuilder::layer(size_t index, const MakeParts& make_parts) {
   const std::string prefix = cat("model.layers.", index, ".");
   DecoderLayer out;
   out.input_layernorm = loader_.vector(prefix + "input_layernorm.weight", model_->config_.hidden_size);
-  out.post_attention_layernorm = loader_.vector(prefix + "post_attention_layernorm.weight", model_->config_.hidden_size);
+  out.post_attention_layernorm =
+      loader_.vector(prefix + "post_attention_layernorm.weight", model_->config_.hidden_size);
   make_parts(out, index, prefix);
   return out;
 }
@@ -42,8 +43,9 @@ void ModelBuilder::build_mtp(const MakeParts& make_parts) {
   mtp->eh_proj = &loader_.linear(prefix + "eh_proj.weight", c.hidden_size, 2 * c.hidden_size);
   mtp->enorm = loader_.vector(prefix + "enorm.weight", c.hidden_size);
   mtp->hnorm = loader_.vector(prefix + "hnorm.weight", c.hidden_size);
-  mtp->shared_head_norm =
-      loader_.has(prefix + "shared_head.norm.weight") ? loader_.vector(prefix + "shared_head.norm.weight", c.hidden_size) : model_->norm_;
+  mtp->shared_head_norm = loader_.has(prefix + "shared_head.norm.weight")
+                              ? loader_.vector(prefix + "shared_head.norm.weight", c.hidden_size)
+                              : model_->norm_;
   mtp->layer = layer(c.num_hidden_layers, make_parts);
   model_->mtp_ = std::move(mtp);
 }

@@ -27,7 +27,9 @@ class ModelBuilder {
   WeightLoader loader_;
 };
 
-std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint, const LoadProgress& progress);     // llama, qwen2, qwen3, qwen3_moe
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const LoadProgress& progress);  // deepseek_v2, deepseek_v3
+std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint,
+                                        const LoadProgress& progress);  // llama, qwen2, qwen3, qwen3_moe
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint,
+                                           const LoadProgress& progress);  // deepseek_v2, deepseek_v3
 
 }  // namespace fathom

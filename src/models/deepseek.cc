@@ -10,7 +10,8 @@ std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const L
   const ModelConfig& c = checkpoint.config();
   const auto make_parts = [&](DecoderLayer& layer, size_t index, const std::string& prefix) {
     layer.self_attn = load_mla(builder.loader(), prefix + "self_attn.");
-    layer.mlp = c.is_moe_layer(index) ? load_moe(builder.loader(), prefix + "mlp.") : load_mlp(builder.loader(), prefix + "mlp.", c.intermediate_size);
+    layer.mlp = c.is_moe_layer(index) ? load_moe(builder.loader(), prefix + "mlp.")
+                                      : load_mlp(builder.loader(), prefix + "mlp.", c.intermediate_size);
   };
   builder.build(c.qk_rope_head_dim, make_parts);
   builder.build_mtp(make_parts);

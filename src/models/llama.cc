@@ -10,7 +10,8 @@ std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint, const Load
   const ModelConfig& c = checkpoint.config();
   builder.build(c.head_dim, [&](DecoderLayer& layer, size_t index, const std::string& prefix) {
     layer.self_attn = load_gqa(builder.loader(), prefix + "self_attn.");
-    layer.mlp = c.is_moe_layer(index) ? load_moe(builder.loader(), prefix + "mlp.") : load_mlp(builder.loader(), prefix + "mlp.", c.intermediate_size);
+    layer.mlp = c.is_moe_layer(index) ? load_moe(builder.loader(), prefix + "mlp.")
+                                      : load_mlp(builder.loader(), prefix + "mlp.", c.intermediate_size);
   });
   return builder.take();
 }

@@ -2,7 +2,6 @@
 #include "models/parts/mla.h"
 
 #include "cache/kv_cache.h"
-
 #include "models/parts/rope_table.h"
 #include "tests/testing.h"
 
@@ -67,7 +66,8 @@ TEST(Mla, AbsorbedEqualsNaive) {
   c.qk_nope_head_dim = 8, c.qk_rope_head_dim = 4, c.v_head_dim = 12, c.rope_interleaved = true;
   const size_t T = 150, H = 4, qk = 12, joined = 20;
   RandomCheckpoint checkpoint(c);
-  checkpoint.put("q_a_proj.weight", {24, 64}, 0.2f), checkpoint.put("q_a_layernorm.weight", {24}, 1), checkpoint.put("q_b_proj.weight", {H * qk, 24}, 0.3f);
+  checkpoint.put("q_a_proj.weight", {24, 64}, 0.2f), checkpoint.put("q_a_layernorm.weight", {24}, 1),
+      checkpoint.put("q_b_proj.weight", {H * qk, 24}, 0.3f);
   checkpoint.put("kv_a_proj_with_mqa.weight", {20, 64}, 0.2f), checkpoint.put("kv_a_layernorm.weight", {16}, 1);
   checkpoint.put("kv_b_proj.weight", {H * joined, 16}, 0.3f), checkpoint.put("o_proj.weight", {64, H * 12}, 0.2f);
 
@@ -86,11 +86,14 @@ TEST(Mla, AbsorbedEqualsNaive) {
   for (size_t t = 0; t < T; ++t) positions[t] = static_cast<int32_t>(t);
   const SequenceRows rows{0, T, 0, kv.pages()};
   const RopeTable table = rope_table(c, 4, {});
-  const Tensor got = mla->forward(ctx, from_values(x, {T, 64}), {{&rows, 1}, rope_angles(ctx, from_ids(positions), table)}, layout.layers[0]);
+  const Tensor got = mla->forward(ctx, from_values(x, {T, 64}),
+                                  {{&rows, 1}, rope_angles(ctx, from_ids(positions), table)}, layout.layers[0]);
 
   Rows in(T);
-  for (size_t t = 0; t < T; ++t) in[t].assign(x.begin() + static_cast<long>(t * 64), x.begin() + static_cast<long>((t + 1) * 64));
-  Rows q_a = product(checkpoint.find("q_a_proj.weight").data, in), kv_a = product(checkpoint.find("kv_a_proj_with_mqa.weight").data, in);
+  for (size_t t = 0; t < T; ++t)
+    in[t].assign(x.begin() + static_cast<long>(t * 64), x.begin() + static_cast<long>((t + 1) * 64));
+  Rows q_a = product(checkpoint.find("q_a_proj.weight").data, in),
+       kv_a = product(checkpoint.find("kv_a_proj_with_mqa.weight").data, in);
   for (auto& row : q_a) norm(row, 24, checkpoint.find("q_a_layernorm.weight").data);
   for (auto& row : kv_a) norm(row, 16, checkpoint.find("kv_a_layernorm.weight").data);
   Rows q = product(checkpoint.find("q_b_proj.weight").data, q_a), c_rows(T), heads_out(T, std::vector<double>(H * 12));

@@ -4,7 +4,8 @@
 
 namespace fathom {
 
-Tensor DecoderLayer::forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache, float eps) const {
+Tensor DecoderLayer::forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache,
+                             float eps) const {
   const Tensor a = add(ctx, x, self_attn->forward(ctx, rms_norm(ctx, x, input_layernorm, eps), state, cache));
   return add(ctx, a, mlp->forward(ctx, rms_norm(ctx, a, post_attention_layernorm, eps)));
 }
@@ -52,7 +53,8 @@ Tensor Model::mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden,
   const Tensor embedding = rms_norm(ctx, embed_batch(ctx, batch, *mtp_->embed_tokens), mtp_->enorm, eps);
   ctx.backend.copy_columns(joined, 0, 0, embedding, 0, 0, 1, D);
   ctx.backend.copy_columns(joined, D, 0, rms_norm(ctx, hidden, mtp_->hnorm, eps), 0, 0, 1, D);
-  const Tensor y = mtp_->layer.forward(ctx, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
+  const Tensor y =
+      mtp_->layer.forward(ctx, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
   return linear(ctx, rms_norm(ctx, y, mtp_->shared_head_norm, eps), *mtp_->head);
 }
 

@@ -48,8 +48,8 @@ class Model {
   Tensor forward(Context& ctx, const Batch& batch, const KvLayout& cache) const;
   /// Logits [T, V] of hidden states [T, D].
   Tensor logits(Context& ctx, const Tensor& hidden) const;
-  /// The MTP module at positions i: batch.ids holds the tokens t_{i+1}, hidden the rows h_i that forward() returned. Logits
-  /// [T, V] that predict t_{i+2}.
+  /// The MTP module at positions i: batch.ids holds the tokens t_{i+1}, hidden the rows h_i that forward() returned.
+  /// Logits [T, V] that predict t_{i+2}.
   Tensor mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const;
 
  private:
@@ -65,8 +65,8 @@ class Model {
   std::unique_ptr<const MtpModule> mtp_;  // null where the checkpoint has none
 };
 
-/// Builds the model that the checkpoint's model_type names. Throws Error that lists the known ones, or names a tensor that
-/// is absent or has another shape.
+/// Builds the model that the checkpoint's model_type names. Throws Error that lists the known ones, or names a tensor
+/// that is absent or has another shape.
 std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, const LoadProgress& progress = {});
 
 }  // namespace fathom

@@ -63,7 +63,8 @@ const Weight& WeightLoader::linear(const std::string& name, size_t O, size_t K, 
   return weights_.add(std::move(weight));
 }
 
-std::span<const Weight> WeightLoader::stack(const std::string& prefix, const std::string& suffix, size_t n, size_t O, size_t K) {
+std::span<const Weight> WeightLoader::stack(const std::string& prefix, const std::string& suffix, size_t n, size_t O,
+                                            size_t K) {
   std::vector<Weight> out;
   out.reserve(n);
   for (size_t i = 0; i < n; ++i) out.push_back(pack(prefix + std::to_string(i) + suffix, O, K));
@@ -77,7 +78,9 @@ Tensor WeightLoader::vector(const std::string& name, size_t n) {
   return to_f32(stored);
 }
 
-Tensor WeightLoader::optional_vector(const std::string& name, size_t n) { return has(name) ? vector(name, n) : Tensor(); }
+Tensor WeightLoader::optional_vector(const std::string& name, size_t n) {
+  return has(name) ? vector(name, n) : Tensor();
+}
 
 std::span<const Weight> WeightLoader::heads_of(const std::string& name, size_t O, size_t K) {
   const StoredTensor stored = checkpoint_.find(name);
@@ -105,7 +108,8 @@ WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
     const Tensor head = joined.slice(h * (nope + v), nope + v);
     Tensor k = make_tensor(joined.dtype(), {latent, nope});
     for (size_t i = 0; i < latent; ++i)
-      for (size_t j = 0; j < nope; ++j) std::memcpy(k.bytes() + (i * nope + j) * bytes, head.bytes() + (j * latent + i) * bytes, bytes);
+      for (size_t j = 0; j < nope; ++j)
+        std::memcpy(k.bytes() + (i * nope + j) * bytes, head.bytes() + (j * latent + i) * bytes, bytes);
     k_b.emplace_back(name, k);
     v_b.emplace_back(name, head.slice(nope, v));
     k_b.back().always_exact = v_b.back().always_exact = true;

@@ -1,5 +1,5 @@
-// The weights of a model: an immutable snapshot once loaded, shared by the engine and the requests in flight. The loader
-// fills it while an architecture asks for its tensors by their Hugging Face names.
+// The weights of a model: an immutable snapshot once loaded, shared by the engine and the requests in flight. The
+// loader fills it while an architecture asks for its tensors by their Hugging Face names.
 #pragma once
 #include <deque>
 #include <functional>
@@ -44,8 +44,8 @@ class WeightLoader {
   Tensor vector(const std::string& name, size_t n);
   /// The vector, or an undefined tensor where there is none.
   Tensor optional_vector(const std::string& name, size_t n);
-  /// Per head the absorbed halves of MLA: k_b [kv_lora_rank, qk_nope_head_dim], v_b [v_head_dim, kv_lora_rank], as stored, or out of the
-  /// joined kv_b_proj, which is then computed as `exact` (numerics.md 5).
+  /// Per head the absorbed halves of MLA: k_b [kv_lora_rank, qk_nope_head_dim], v_b [v_head_dim, kv_lora_rank], as
+  /// stored, or out of the joined kv_b_proj, which is then computed as `exact` (numerics.md 5).
   struct AbsorbedKv {
     std::span<const Weight> k_b, v_b;
   };

@@ -94,7 +94,8 @@ TEST_F(GradientsTest, EmbedWithRepeatedIds) {
 
 TEST_F(GradientsTest, AWholeFeedForward) {
   const Tensor x = random_f64({3, 6}, 1), norm = random_f64({6}, 2);
-  const Weight gate("gate", random_f64({9, 6}, 3)), up("up", random_f64({9, 6}, 4)), down("down", random_f64({6, 9}, 5));
+  const Weight gate("gate", random_f64({9, 6}, 3)), up("up", random_f64({9, 6}, 4)),
+      down("down", random_f64({6, 9}, 5));
   run([&](Context& ctx) {
     const LinearInput in(ctx, rms_norm(ctx, x, norm, 1e-6f));
     const Tensor h = silu_mul(ctx, linear(ctx, in, gate), linear(ctx, in, up));
@@ -108,7 +109,8 @@ TEST(Tape, InferenceRecordsNothing) {
   const std::unique_ptr<Backend> backend = make_cpu_backend(1);
   LayerArenas arenas;
   Context ctx{.backend = *backend, .arenas = &arenas};
-  const Tensor x = from_values(testing::random_floats(32, 1), {2, 16}), w = from_values(testing::random_floats(16, 2), {16});
+  const Tensor x = from_values(testing::random_floats(32, 1), {2, 16}),
+               w = from_values(testing::random_floats(16, 2), {16});
   const Tensor y = rms_norm(ctx, x, w, 1e-5f);
   EXPECT_EQ(y.owner().use_count(), 0) << "scratch has no owner: it lives in the arena";
 }

@@ -11,13 +11,15 @@ void check_use(const Tensor& x, const LinearUse& use) {
 
 void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use) {
   ctx.tape->record(y, [x, use, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-    const bool trained = use.w->dtype() == DType::kF32 || use.w->dtype() == DType::kF64 || use.w->dtype() == DType::kBF16;
+    const bool trained =
+        use.w->dtype() == DType::kF32 || use.w->dtype() == DType::kF64 || use.w->dtype() == DType::kBF16;
     backend.linear_backward(grads.of(x), trained ? grads.of(*use.w) : Tensor(), dy, x, *use.w);
     if (use.bias) backend.add_bias_backward(grads.of(*use.bias), dy);
   });
 }
 
-void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses, std::span<Tensor> ys, std::span<LinearTask> tasks) {
+void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses, std::span<Tensor> ys,
+             std::span<LinearTask> tasks) {
   for (size_t i = 0; i < uses.size(); ++i) {
     const Weight& w = *uses[i].w;
     check_use(x.x(), uses[i]);
@@ -53,7 +55,8 @@ const LinearOperand& LinearInput::operand(LinearForm form) const {
 }
 
 const LinearOperand& LinearInput::operand_for(const Weight& w) const {
-  return operand(w.always_exact || x_.dtype() == DType::kF64 ? LinearForm::kExact : linear_form(ctx_->profile, w.dtype()));
+  return operand(w.always_exact || x_.dtype() == DType::kF64 ? LinearForm::kExact
+                                                             : linear_form(ctx_->profile, w.dtype()));
 }
 
 template <size_t N>

@@ -38,8 +38,8 @@ struct LinearUse {
 template <size_t N>
 std::array<Tensor, N> linears(Context& ctx, const LinearInput& x, const std::array<LinearUse, N>& uses);
 
-/// One linear per head: y[t, h, o] = sum over k of w[h][o, k] x[t, h, x_offset + k], written to the first O values of each of
-/// the heads of y [T, H * y_head_dim]; x [T, H * x_head_dim]. For the absorbed projections of MLA.
+/// One linear per head: y[t, h, o] = sum over k of w[h][o, k] x[t, h, x_offset + k], written to the first O values of
+/// each of the heads of y [T, H * y_head_dim]; x [T, H * x_head_dim]. For the absorbed projections of MLA.
 void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w);
 
 }  // namespace fathom

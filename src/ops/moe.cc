@@ -6,7 +6,8 @@ namespace fathom {
 namespace {
 
 /// One linear per expert, over that expert's rows of x: [S, K] -> [S, O].
-Tensor expert_linears(Context& ctx, const LinearInput& x, std::span<const Weight> weights, std::span<const uint32_t> offsets) {
+Tensor expert_linears(Context& ctx, const LinearInput& x, std::span<const Weight> weights,
+                      std::span<const uint32_t> offsets) {
   Tensor y = ctx.make(DType::kF32, {x.rows(), weights[0].O()});
   std::vector<LinearTask> tasks;
   for (size_t e = 0; e < weights.size(); ++e) {
@@ -21,7 +22,8 @@ Tensor expert_linears(Context& ctx, const LinearInput& x, std::span<const Weight
 
 }  // namespace
 
-Routing route(Context& ctx, const Tensor& x, const Weight& gate, const Tensor& e_score_correction_bias, const RouterConfig& config) {
+Routing route(Context& ctx, const Tensor& x, const Weight& gate, const Tensor& e_score_correction_bias,
+              const RouterConfig& config) {
   check(gate.always_exact, "the router is exact in every profile");
   check(!ctx.tape, "route has no backward yet");
   const Tensor logits = linear(ctx, x, gate);

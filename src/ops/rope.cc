@@ -12,9 +12,10 @@ RopeAngles rope_angles(Context& ctx, const Tensor& positions, const RopeTable& t
 
 Tensor rope(Context& ctx, const Tensor& x, size_t heads, const RopeAngles& angles, size_t offset) {
   const size_t width = x.shape().back(), head_dim = heads ? width / heads : 0;
-  if (heads == 0 || width % heads != 0 || offset + 2 * angles.cos.shape().back() > head_dim || x.rows() != angles.cos.dim(0))
-    throw Error(cat("rope: expected rows of ", heads, " heads with room for ", 2 * angles.cos.shape().back(), " values at ", offset,
-                    ", found ", x.shape()));
+  if (heads == 0 || width % heads != 0 || offset + 2 * angles.cos.shape().back() > head_dim ||
+      x.rows() != angles.cos.dim(0))
+    throw Error(cat("rope: expected rows of ", heads, " heads with room for ", 2 * angles.cos.shape().back(),
+                    " values at ", offset, ", found ", x.shape()));
   check(!ctx.tape, "rope has no backward yet");
   Tensor y = ctx.like(x);
   ctx.backend.copy_columns(y, 0, 0, x, 0, 0, 1, width);

@@ -6,7 +6,7 @@ namespace fathom {
 
 /// Frequencies of a model's rotation and the factor on cos and sin.
 struct RopeTable {
-  Tensor inv_freq;      ///< [half] f32, computed in double with the scaling, rounded once
+  Tensor inv_freq;  ///< [half] f32, computed in double with the scaling, rounded once
   float magnitude = 1;
   bool interleaved = false;
 };

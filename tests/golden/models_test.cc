@@ -17,9 +17,9 @@ using Ids = std::vector<TokenId>;
 constexpr double kTolerance = 1e-4;  // of the largest value: law 3's demand of profile exact
 
 struct Case {
-  std::string name;  // "models/v3", "gguf/v3.Q8_0.gguf"
-  fs::path path;     // what to open
-  fs::path golden;   // golden.safetensors of its model: input_ids and, for lossless files, everything else
+  std::string name;       // "models/v3", "gguf/v3.Q8_0.gguf"
+  fs::path path;          // what to open
+  fs::path golden;        // golden.safetensors of its model: input_ids and, for lossless files, everything else
   std::string reference;  // key in gguf/reference.safetensors, or empty: golden has the logits
 };
 
@@ -54,7 +54,8 @@ void add_gguf(std::vector<Case>& cases, const fs::path& path, const std::string&
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const fs::path& dir : sorted(testing::golden_dir() / "models"))
-    if (fs::exists(dir / "golden.safetensors")) cases.push_back({"models/" + dir.filename().string(), dir, dir / "golden.safetensors", ""});
+    if (fs::exists(dir / "golden.safetensors"))
+      cases.push_back({"models/" + dir.filename().string(), dir, dir / "golden.safetensors", ""});
   for (const fs::path& file : sorted(testing::golden_dir() / "gguf"))
     if (file.extension() == ".gguf") add_gguf(cases, file, file.stem().string());
   for (const fs::path& file : sorted(testing::golden_dir() / "gguf" / "split"))
@@ -71,7 +72,8 @@ std::vector<Ids> ids_of(const Tensor& t) {
 }
 
 std::unique_ptr<Engine> open(const Case& c, Profile profile, const Kernels* kernels = nullptr, size_t threads = 2) {
-  return Engine::load(c.path, {.profile = profile, .threads = threads, .ctx = 128, .sequences = 12, .kernels = kernels});
+  return Engine::load(c.path,
+                      {.profile = profile, .threads = threads, .ctx = 128, .sequences = 12, .kernels = kernels});
 }
 
 /// Largest |got - want| / largest |want| of one sequence's rows.
@@ -101,7 +103,8 @@ Ids greedy(Engine& engine, const Ids& prompt, size_t n) {
     std::vector<int32_t> positions;
     for (size_t i = 0; i < pending.size(); ++i) positions.push_back(static_cast<int32_t>(kv.length() + i));
     const SequenceRows rows{0, pending.size(), kv.length(), kv.pages()};
-    const Tensor hidden = engine.model().forward(ctx, {from_ids(pending), {}, from_ids(positions), {&rows, 1}}, engine.kv_layout());
+    const Tensor hidden =
+        engine.model().forward(ctx, {from_ids(pending), {}, from_ids(positions), {&rows, 1}}, engine.kv_layout());
     const Tensor logits = engine.model().logits(ctx, hidden.slice(pending.size() - 1, 1));
     kv.advance(pending.size());
     const std::span<const float> row = logits.span<float>();
@@ -120,7 +123,8 @@ TEST_P(Golden, AgreesWithTheReference) {
   const std::vector<Ids> ids = ids_of(golden.tensor("input_ids"));
   if (!c.reference.empty()) {
     const SafetensorsFile reference(testing::golden_dir() / "gguf" / "reference.safetensors");
-    const double d = difference(forced_forward(*engine, {ids[0]})[0].logits, reference.tensor(c.reference + ".logits"), 0);
+    const double d =
+        difference(forced_forward(*engine, {ids[0]})[0].logits, reference.tensor(c.reference + ".logits"), 0);
     std::printf("%-32s logits %.1e\n", c.name.c_str(), d);
     EXPECT_LE(d, kTolerance);
     return;
@@ -129,7 +133,9 @@ TEST_P(Golden, AgreesWithTheReference) {
   std::map<std::string, double> worst;
   for (size_t b = 0; b < ids.size(); ++b) {
     const auto compare = [&](const std::string& name, const Tensor& t) {
-      if (golden.has(name)) worst[name.substr(0, name.find('.'))] = std::max(worst[name.substr(0, name.find('.'))], difference(t, golden.tensor(name), b));
+      if (golden.has(name))
+        worst[name.substr(0, name.find('.'))] =
+            std::max(worst[name.substr(0, name.find('.'))], difference(t, golden.tensor(name), b));
     };
     compare("logits", got[b].logits);
     compare("final_norm", got[b].final_norm);
@@ -152,7 +158,8 @@ TEST_P(Golden, GreedyContinuation) {
   const SafetensorsFile golden(c.golden);
   const std::unique_ptr<Engine> engine = open(c, Profile::kExact);
   const std::vector<Ids> ids = ids_of(golden.tensor("input_ids")), want = ids_of(golden.tensor("greedy"));
-  for (size_t b = 0; b < ids.size(); ++b) EXPECT_EQ(greedy(*engine, Ids(ids[b].begin(), ids[b].begin() + 16), want[b].size()), want[b]) << "sequence " << b;
+  for (size_t b = 0; b < ids.size(); ++b)
+    EXPECT_EQ(greedy(*engine, Ids(ids[b].begin(), ids[b].begin() + 16), want[b].size()), want[b]) << "sequence " << b;
 }
 
 std::vector<Profile> profiles_of(const Kernels& k) {
@@ -171,12 +178,15 @@ TEST_P(Golden, BatchInvariance) {
     const std::unique_ptr<Engine> engine = open(c, profile, nullptr, 2);
     const Tensor whole = forced_forward(*engine, {first}, {.chunk = first.size()})[0].logits;
     for (const size_t chunk : {size_t{1}, size_t{7}, size_t{64}})
-      EXPECT_TRUE(same_bits(forced_forward(*engine, {first}, {.chunk = chunk})[0].logits, whole)) << name(profile) << " chunk " << chunk;
+      EXPECT_TRUE(same_bits(forced_forward(*engine, {first}, {.chunk = chunk})[0].logits, whole))
+          << name(profile) << " chunk " << chunk;
     const std::vector<ForcedOutputs> company = forced_forward(*engine, {prefix, first, second, first}, {.chunk = 9});
     EXPECT_TRUE(same_bits(company[1].logits, whole)) << name(profile) << " in a batch";
     EXPECT_TRUE(same_bits(company[3].logits, whole)) << name(profile) << " in a batch";
     for (const size_t threads : {size_t{1}, size_t{3}})
-      EXPECT_TRUE(same_bits(forced_forward(*open(c, profile, nullptr, threads), {first}, {.chunk = 16})[0].logits, whole)) << name(profile) << " threads " << threads;
+      EXPECT_TRUE(
+          same_bits(forced_forward(*open(c, profile, nullptr, threads), {first}, {.chunk = 16})[0].logits, whole))
+          << name(profile) << " threads " << threads;
   }
 }
 
@@ -189,13 +199,15 @@ TEST_P(Golden, TablesAgree) {
   for (const Profile profile : {Profile::kExact, Profile::kInt8}) {
     const Tensor want = forced_forward(*open(c, profile, &ref_kernels()), {ids})[0].logits;
     for (const Kernels* k : usable_kernels())
-      EXPECT_TRUE(same_bits(forced_forward(*open(c, profile, k), {ids})[0].logits, want)) << name(profile) << " " << k->name;
+      EXPECT_TRUE(same_bits(forced_forward(*open(c, profile, k), {ids})[0].logits, want))
+          << name(profile) << " " << k->name;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::ValuesIn(all_cases()), [](const auto& param) {
   std::string name = param.param.name;
-  std::replace_if(name.begin(), name.end(), [](char ch) { return !std::isalnum(static_cast<unsigned char>(ch)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char ch) { return !std::isalnum(static_cast<unsigned char>(ch)); }, '_');
   return name;
 });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Golden);

@@ -1,5 +1,6 @@
 // Real models of $FATHOM_SHARED/models against their references (weights dequantised, run in float32 by transformers):
-// continuations, log-probabilities, perplexity. The GGUF of <name>.reference.json is the file whose name, lower-cased and with
+// continuations, log-probabilities, perplexity. The GGUF of <name>.reference.json is the file whose name, lower-cased
+// and with
 // '-' for '.', is <name>. Skipped, and counted, where the folder is absent.
 #include "base/json.h"
 #include "engine/forced.h"
@@ -26,7 +27,8 @@ std::vector<Case> all_cases() {
     if (!name.ends_with(suffix)) continue;
     for (const auto& other : fs::directory_iterator(*dir)) {
       std::string stem = other.path().stem().string();
-      std::transform(stem.begin(), stem.end(), stem.begin(), [](unsigned char c) { return c == '.' ? '-' : static_cast<char>(std::tolower(c)); });
+      std::transform(stem.begin(), stem.end(), stem.begin(),
+                     [](unsigned char c) { return c == '.' ? '-' : static_cast<char>(std::tolower(c)); });
       if (other.path().extension() == ".gguf" && stem + suffix == name) out.push_back({entry.path(), other.path()});
     }
   }
@@ -59,7 +61,8 @@ TEST_F(RealModel, TokenizesTheRenderedPrompts) {
     const std::unique_ptr<Engine> engine = open(c, Profile::kExact);
     for (const json::value& v : reference.at("cases").as_array()) {
       const std::string rendered(v.as_object().at("rendered").as_string());
-      EXPECT_EQ(engine->tokenizer().encode(rendered, {.parse_special = true}), ids_of(v.as_object().at("input_ids"))) << rendered;
+      EXPECT_EQ(engine->tokenizer().encode(rendered, {.parse_special = true}), ids_of(v.as_object().at("input_ids")))
+          << rendered;
     }
   });
 }
@@ -70,14 +73,16 @@ TEST_F(RealModel, RendersTheChatPrompts) {
     for (const json::value& v : reference.at("cases").as_array()) {
       const json::object message = {{"role", "user"}, {"content", v.as_object().at("prompt")}};
       std::string rendered;
-      for (const TextPiece& piece : engine->chat_template().render(json::object{{"messages", json::array{message}}, {"add_generation_prompt", true}})) rendered += piece.text;
+      for (const TextPiece& piece : engine->chat_template().render(
+               json::object{{"messages", json::array{message}}, {"add_generation_prompt", true}}))
+        rendered += piece.text;
       EXPECT_EQ(rendered, std::string(v.as_object().at("rendered").as_string()));
     }
   });
 }
 
-/// Prompt and the reference's own continuation in one forced pass: at every step the reference's token is the most likely, and
-/// the log-probabilities of its five most likely tokens agree.
+/// Prompt and the reference's own continuation in one forced pass: at every step the reference's token is the most
+/// likely, and the log-probabilities of its five most likely tokens agree.
 TEST_F(RealModel, ContinuationsAndLogProbabilities) {
   for_each_case([](const Case& c, const json::object& reference) {
     const std::unique_ptr<Engine> engine = open(c, Profile::kExact);
@@ -94,7 +99,8 @@ TEST_F(RealModel, ContinuationsAndLogProbabilities) {
         EXPECT_EQ(std::max_element(row.begin(), row.end()) - row.begin(), greedy[i]) << "step " << i;
         for (const json::value& top : one.at("steps").as_array()[i].as_object().at("top").as_array()) {
           const auto id = static_cast<TokenId>(top.as_array()[0].to_number<int64_t>());
-          worst = std::max(worst, std::abs(static_cast<double>(log_softmax_at(row, id)) - top.as_array()[1].to_number<double>()));
+          worst = std::max(
+              worst, std::abs(static_cast<double>(log_softmax_at(row, id)) - top.as_array()[1].to_number<double>()));
         }
       }
     }
@@ -108,17 +114,20 @@ double perplexity(Engine& engine, const Ids& text, size_t windows, size_t window
   size_t count = 0;
   for (size_t w = 0; w < windows; ++w) {
     const Ids ids(text.begin() + static_cast<long>(w * window), text.begin() + static_cast<long>((w + 1) * window));
-    for (const float logprob : token_logprobs(forced_forward(engine, {ids})[0].logits, ids)) sum -= static_cast<double>(logprob), ++count;
+    for (const float logprob : token_logprobs(forced_forward(engine, {ids})[0].logits, ids))
+      sum -= static_cast<double>(logprob), ++count;
   }
   return std::exp(sum / static_cast<double>(count));
 }
 
 TEST_F(RealModel, Perplexity) {
   for_each_case([](const Case& c, const json::object& reference) {
-    const std::optional<fs::path> text = testing::shared_path("data/text/" + std::string(reference.at("text").as_string()));
+    const std::optional<fs::path> text =
+        testing::shared_path("data/text/" + std::string(reference.at("text").as_string()));
     if (!text) GTEST_SKIP() << "needs $FATHOM_SHARED/data/text";
     const JsonObject want(reference.at("perplexity"), "perplexity");
-    const auto windows = static_cast<size_t>(want.integer("windows")), window = static_cast<size_t>(want.integer("window"));
+    const auto windows = static_cast<size_t>(want.integer("windows")),
+               window = static_cast<size_t>(want.integer("window"));
     std::unique_ptr<Engine> engine = open(c, Profile::kExact);
     const Ids ids = engine->tokenizer().encode(testing::read_file(*text).substr(0, windows * window * 16));
     const Ids first = ids_of(reference.at("text_first_ids"));
@@ -126,7 +135,8 @@ TEST_F(RealModel, Perplexity) {
     const double exact = perplexity(*engine, ids, windows, window);
     engine = open(c, Profile::kInt8);
     const double int8 = perplexity(*engine, ids, windows, window);
-    std::printf("perplexity: reference %.5f, exact %.5f, int8 %.5f (%+.2f%%)\n", want.number("ppl_all"), exact, int8, 100 * (int8 / exact - 1));
+    std::printf("perplexity: reference %.5f, exact %.5f, int8 %.5f (%+.2f%%)\n", want.number("ppl_all"), exact, int8,
+                100 * (int8 / exact - 1));
     EXPECT_NEAR(exact / want.number("ppl_all"), 1, 1e-4);
     EXPECT_LE(int8 / exact, 1.01);
   });

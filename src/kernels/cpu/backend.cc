@@ -83,7 +83,8 @@ class CpuBackend final : public Backend {
     if (y.dtype() == DType::kF64) {
       const Tensor values = table.row_major();
       for (size_t t = 0; t < ids.count(); ++t)
-        std::memcpy(y.data<double>() + t * D, values.data<double>() + static_cast<size_t>(ids.data<int32_t>()[t]) * D, D * sizeof(double));
+        std::memcpy(y.data<double>() + t * D, values.data<double>() + static_cast<size_t>(ids.data<int32_t>()[t]) * D,
+                    D * sizeof(double));
       return;
     }
     const auto* id = ids.data<int32_t>();
@@ -96,7 +97,8 @@ class CpuBackend final : public Backend {
   void rms_norm(const Tensor& y, const Tensor& x, const Tensor& weight, float eps) override {
     const size_t D = weight.count();
     if (x.dtype() == DType::kF64)
-      return ref::rms_norm(y.data<double>(), x.data<double>(), weight.data<double>(), x.count() / D, D, static_cast<double>(eps));
+      return ref::rms_norm(y.data<double>(), x.data<double>(), weight.data<double>(), x.count() / D, D,
+                           static_cast<double>(eps));
     auto* out = y.data<float>();
     const auto *in = x.data<float>(), *w = weight.data<float>();
     rows(x.count() / D, D, [&](size_t begin, size_t n) { k_.rms_norm(out + begin * D, in + begin * D, w, n, D, eps); });
@@ -110,7 +112,8 @@ class CpuBackend final : public Backend {
   }
 
   void silu_mul(const Tensor& y, const Tensor& gate, const Tensor& up) override {
-    if (y.dtype() == DType::kF64) return ref::silu_mul(y.data<double>(), gate.data<double>(), up.data<double>(), y.count());
+    if (y.dtype() == DType::kF64)
+      return ref::silu_mul(y.data<double>(), gate.data<double>(), up.data<double>(), y.count());
     auto* out = y.data<float>();
     const auto *g = gate.data<float>(), *u = up.data<float>();
     rows(y.count(), 1, [&](size_t begin, size_t n) { k_.silu_mul(out + begin, g + begin, u + begin, n); });
@@ -158,20 +161,21 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer, size_t heads,
-                 size_t kv_heads, float scale) override {
+  void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer,
+                 size_t heads, size_t kv_heads, float scale) override {
     const size_t width = q.shape().back(), d = width / heads, group = heads / kv_heads;
     const auto* queries = q.data<float>();
     auto* y = out.data<float>();
     for_each_row(sequences, kv_heads, [&](const SequenceRows& s, size_t t, size_t h) {
       const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
       const size_t at_row = (s.row + t) * width + h * group * d;
-      k_.attention(y + at_row, queries + at_row, group, d, kv, h, s.position + t + 1, scale, thread_scratch(attention_scratch(group, d)));
+      k_.attention(y + at_row, queries + at_row, group, d, kv, h, s.position + t + 1, scale,
+                   thread_scratch(attention_scratch(group, d)));
     });
   }
 
-  void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer, size_t heads,
-                     size_t latent, float scale) override {
+  void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences,
+                     const LayerCache& layer, size_t heads, size_t latent, float scale) override {
     const size_t width = q.shape().back() / heads, rope = width - latent;
     const auto* queries = q.data<float>();
     auto* y = out.data<float>();
@@ -196,7 +200,8 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot, std::span<uint32_t> offsets) override {
+  void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot,
+                       std::span<uint32_t> offsets) override {
     const size_t slots = ids.count(), k = ids.shape().back();
     const auto* expert = ids.data<int32_t>();
     std::fill(offsets.begin(), offsets.end(), 0);
@@ -244,10 +249,12 @@ class CpuBackend final : public Backend {
     const size_t T = x.rows(), y_width = y.shape().back(), x_width = x.shape().back();
     for (size_t t = 0; t < T; ++t)
       for (size_t g = 0; g < groups; ++g)
-        std::memcpy(at(y, t * y_width + y_column + g * y_step), at(x, t * x_width + x_column + g * x_step), n * sizeof(float));
+        std::memcpy(at(y, t * y_width + y_column + g * y_step), at(x, t * x_width + x_column + g * x_step),
+                    n * sizeof(float));
   }
 
-  void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x, const Weight& w) override {
+  void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x,
+                       const Weight& w) override {
     const size_t T = x.rows(), K = w.K(), O = w.O();
     const Tensor values = w.row_major();
     with_type(x, [&](auto zero) {
@@ -276,17 +283,18 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                         float eps) override {
+  void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x,
+                         const Tensor& weight, float eps) override {
     with_type(x, [&](auto zero) {
       using F = decltype(zero);
       const size_t D = weight.count();
-      ref::rms_norm_backward(dx.data<F>(), dweight.data<F>(), dy.data<F>(), x.data<F>(), weight.data<F>(), x.count() / D, D,
-                             static_cast<F>(eps));
+      ref::rms_norm_backward(dx.data<F>(), dweight.data<F>(), dy.data<F>(), x.data<F>(), weight.data<F>(),
+                             x.count() / D, D, static_cast<F>(eps));
     });
   }
 
-  void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate, const Tensor& up) override {
+  void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate,
+                         const Tensor& up) override {
     with_type(dy, [&](auto zero) {
       using F = decltype(zero);
       ref::silu_mul_backward(dgate.data<F>(), dup.data<F>(), dy.data<F>(), gate.data<F>(), up.data<F>(), dy.count());
@@ -348,8 +356,7 @@ class CpuBackend final : public Backend {
         return k_.linear_exact(y, task.y_stride, w, begin, end, x.x.data<float>() + task.x_row * w.K, w.K, task.T);
       case LinearForm::kBF16:
         return k_.linear_bf16(y, task.y_stride, w, begin, end, x.half.data<uint16_t>() + task.x_row * w.K, task.T);
-      default:
-        return k_.linear_int8(y, task.y_stride, w, begin, end, from_row(quantized(x), w.K, task.x_row), task.T);
+      default: return k_.linear_int8(y, task.y_stride, w, begin, end, from_row(quantized(x), w.K, task.x_row), task.T);
     }
   }
 

@@ -1,5 +1,6 @@
 // Backward of the ops that have one, as plain loops in float or double. Each adds to its outputs. Order of sums:
-// spec/numerics.md 8: parallel over outputs, a weight's gradient is one chain over tokens continued from what is stored.
+// spec/numerics.md 8: parallel over outputs, a weight's gradient is one chain over tokens continued from what is
+// stored.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -22,7 +23,8 @@ void linear_backward_input(F* dx, const F* w, const F* dy, size_t T, size_t K, s
 
 /// dw[o, k] = chain over t ascending of fma(dy[t, o], x[t, k], dw[o, k]), for the rows o in [o_begin, o_end).
 template <class F>
-void linear_backward_weight(F* dw, const F* dy, const F* x, size_t T, size_t K, size_t O, size_t o_begin, size_t o_end) {
+void linear_backward_weight(F* dw, const F* dy, const F* x, size_t T, size_t K, size_t O, size_t o_begin,
+                            size_t o_end) {
   for (size_t t = 0; t < T; ++t)
     for (size_t o = o_begin; o < o_end; ++o)
       for (size_t k = 0; k < K; ++k) dw[o * K + k] = std::fma(dy[t * O + o], x[t * K + k], dw[o * K + k]);

@@ -41,7 +41,8 @@ class Moe final : public FeedForward {
  public:
   Moe(WeightLoader& loader, const std::string& prefix)
       : router_(router_config(loader.config())),
-        gate_(loader.linear(prefix + "gate.weight", router_.n_experts, loader.config().hidden_size, /*always_exact=*/true)),
+        gate_(loader.linear(prefix + "gate.weight", router_.n_experts, loader.config().hidden_size,
+                            /*always_exact=*/true)),
         e_score_correction_bias_(loader.optional_vector(prefix + "gate.e_score_correction_bias", router_.n_experts)) {
     const ModelConfig& c = loader.config();
     const size_t width = c.moe_intermediate_size;
@@ -49,7 +50,8 @@ class Moe final : public FeedForward {
     experts_ = {loader.stack(expert, ".gate_proj.weight", router_.n_experts, width, c.hidden_size),
                 loader.stack(expert, ".up_proj.weight", router_.n_experts, width, c.hidden_size),
                 loader.stack(expert, ".down_proj.weight", router_.n_experts, c.hidden_size, width)};
-    if (c.n_shared_experts != 0) shared_experts_ = std::make_unique<Mlp>(loader, prefix + "shared_experts.", c.n_shared_experts * width);
+    if (c.n_shared_experts != 0)
+      shared_experts_ = std::make_unique<Mlp>(loader, prefix + "shared_experts.", c.n_shared_experts * width);
   }
 
   Tensor forward(Context& ctx, const Tensor& x) const override {
@@ -71,6 +73,8 @@ std::unique_ptr<FeedForward> load_mlp(WeightLoader& loader, const std::string& p
   return std::make_unique<Mlp>(loader, prefix, width);
 }
 
-std::unique_ptr<FeedForward> load_moe(WeightLoader& loader, const std::string& prefix) { return std::make_unique<Moe>(loader, prefix); }
+std::unique_ptr<FeedForward> load_moe(WeightLoader& loader, const std::string& prefix) {
+  return std::make_unique<Moe>(loader, prefix);
+}
 
 }  // namespace fathom

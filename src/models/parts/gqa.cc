@@ -27,8 +27,9 @@ class Gqa final : public Attention {
         k_norm_(loader.optional_vector(prefix + "k_norm.weight", head_dim_)) {}
 
   Tensor forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache) const override {
-    auto [q, k, v] = linears<3>(ctx, LinearInput(ctx, x),  // q [T, H d]; k, v [T, K d]
-                                {LinearUse{&q_proj_, optional(q_bias_)}, {&k_proj_, optional(k_bias_)}, {&v_proj_, optional(v_bias_)}});
+    auto [q, k, v] = linears<3>(
+        ctx, LinearInput(ctx, x),  // q [T, H d]; k, v [T, K d]
+        {LinearUse{&q_proj_, optional(q_bias_)}, {&k_proj_, optional(k_bias_)}, {&v_proj_, optional(v_bias_)}});
     if (q_norm_.defined()) q = rms_norm(ctx, q, q_norm_, eps_);  // over each head
     if (k_norm_.defined()) k = rms_norm(ctx, k, k_norm_, eps_);
     q = rope(ctx, q, heads_, state.angles);
@@ -48,6 +49,8 @@ class Gqa final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> load_gqa(WeightLoader& loader, const std::string& prefix) { return std::make_unique<Gqa>(loader, prefix); }
+std::unique_ptr<Attention> load_gqa(WeightLoader& loader, const std::string& prefix) {
+  return std::make_unique<Gqa>(loader, prefix);
+}
 
 }  // namespace fathom

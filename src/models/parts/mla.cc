@@ -16,7 +16,8 @@ class Mla final : public Attention {
         latent_(loader.config().kv_lora_rank),
         eps_(static_cast<float>(loader.config().rms_norm_eps)),
         scale_(mla_softmax_scale(loader.config())) {
-    const size_t hidden = loader.config().hidden_size, q_lora = loader.config().q_lora_rank, q_width = heads_ * (nope_ + rope_);
+    const size_t hidden = loader.config().hidden_size, q_lora = loader.config().q_lora_rank,
+                 q_width = heads_ * (nope_ + rope_);
     if (q_lora != 0) {
       q_a_proj_ = &loader.linear(prefix + "q_a_proj.weight", q_lora, hidden);
       q_a_layernorm_ = loader.vector(prefix + "q_a_layernorm.weight", q_lora);
@@ -33,11 +34,12 @@ class Mla final : public Attention {
   Tensor forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache) const override {
     const LinearInput in(ctx, x);
     auto [q_or_q_a, kv_a] = linears<2>(ctx, in, {LinearUse{q_a_proj_ ? q_a_proj_ : q_proj_}, {kv_a_proj_with_mqa_}});
-    const Tensor q = rope(ctx, q_a_proj_ ? linear(ctx, rms_norm(ctx, q_or_q_a, q_a_layernorm_, eps_), *q_b_proj_) : q_or_q_a,
-                          heads_, state.angles, nope_);  // [T, H (nope + rope)]
-    const Tensor out_latent = attention_mla(ctx, absorbed_query(ctx, q), latent_row(ctx, kv_a, state), state.rows, cache, heads_,
-                                            latent_, scale_);          // [T, H latent]
-    const Tensor out = ctx.make(DType::kF32, {x.rows(), heads_ * v_});  // [T, H v]
+    const Tensor q =
+        rope(ctx, q_a_proj_ ? linear(ctx, rms_norm(ctx, q_or_q_a, q_a_layernorm_, eps_), *q_b_proj_) : q_or_q_a, heads_,
+             state.angles, nope_);  // [T, H (nope + rope)]
+    const Tensor out_latent = attention_mla(ctx, absorbed_query(ctx, q), latent_row(ctx, kv_a, state), state.rows,
+                                            cache, heads_, latent_, scale_);  // [T, H latent]
+    const Tensor out = ctx.make(DType::kF32, {x.rows(), heads_ * v_});        // [T, H v]
     head_linears(ctx, out, out_latent, 0, kv_b_.v_b);
     return linear(ctx, out, *o_proj_);
   }
@@ -71,6 +73,8 @@ class Mla final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> load_mla(WeightLoader& loader, const std::string& prefix) { return std::make_unique<Mla>(loader, prefix); }
+std::unique_ptr<Attention> load_mla(WeightLoader& loader, const std::string& prefix) {
+  return std::make_unique<Mla>(loader, prefix);
+}
 
 }  // namespace fathom

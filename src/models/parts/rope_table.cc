@@ -11,7 +11,8 @@ double yarn_mscale(double factor, double m) { return factor <= 1 ? 1 : 0.1 * m *
 
 /// The pair index at which a rotation makes n turns over the original context.
 double correction_dim(const ModelConfig& c, double dims, double n) {
-  return dims * std::log(c.rope_scaling.original_max_position_embeddings / (2 * std::numbers::pi * n)) / (2 * std::log(c.rope_theta));
+  return dims * std::log(c.rope_scaling.original_max_position_embeddings / (2 * std::numbers::pi * n)) /
+         (2 * std::log(c.rope_theta));
 }
 
 double yarn_frequency(const ModelConfig& c, double theta, size_t i, double dims) {
@@ -41,7 +42,8 @@ double magnitude(const RopeScaling& s) {
 }  // namespace
 
 RopeTable rope_table(const ModelConfig& config, size_t dims, const Tensor& divisors) {
-  RopeTable table{make_tensor(DType::kF32, {dims / 2}), static_cast<float>(magnitude(config.rope_scaling)), config.rope_interleaved};
+  RopeTable table{make_tensor(DType::kF32, {dims / 2}), static_cast<float>(magnitude(config.rope_scaling)),
+                  config.rope_interleaved};
   for (size_t i = 0; i < dims / 2; ++i) {
     double theta = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims));
     switch (config.rope_scaling.rope_type) {

@@ -6,7 +6,8 @@
 namespace fathom {
 
 /// inv_freq[i] = theta^(-2i / dims), i < dims / 2, scaled as config.rope_scaling says, in double, rounded once to f32.
-/// divisors [dims / 2]: GGUF's rope_freqs.weight, or undefined. Sources: arXiv:2309.00071 (YaRN), Llama 3.1's reference code.
+/// divisors [dims / 2]: GGUF's rope_freqs.weight, or undefined. Sources: arXiv:2309.00071 (YaRN), Llama 3.1's reference
+/// code.
 RopeTable rope_table(const ModelConfig& config, size_t dims, const Tensor& divisors);
 
 /// The softmax scale of DeepSeek's MLA: 1 / sqrt(nope + rope) times mscale(factor, mscale_all_dim)^2 under YaRN.
