@@ -125,6 +125,7 @@ LineEditor::LineEditor(std::filesystem::path history_file) : state_(std::make_un
   el_set(s.edit, EL_ADDFN, "fathom-newline", "begin a new line", insert_newline);
   el_set(s.edit, EL_ADDFN, "fathom-paste", "insert pasted text", insert_paste);
   el_set(s.edit, EL_BIND, "\\e\\r", "fathom-newline", nullptr);
+  el_set(s.edit, EL_BIND, "\\e\\n", "fathom-newline", nullptr);
   el_set(s.edit, EL_BIND, "\\e[200~", "fathom-paste", nullptr);
   el_set(s.edit, EL_BIND, "^R", "em-inc-search-prev", nullptr);
   el_set(s.edit, EL_BIND, "^W", "ed-delete-prev-word", nullptr);
