@@ -4,7 +4,18 @@
 
 namespace fathom {
 
+void Scheduler::add(Running& sequence) {
+  check(std::find(running_.begin(), running_.end(), &sequence) == running_.end(), "a sequence is added once");
+  running_.push_back(&sequence);
+}
+
 bool Scheduler::step() {
+  const bool worked = run_forward();
+  std::erase_if(running_, [](const Running* r) { return r->done(); });
+  return worked;
+}
+
+bool Scheduler::run_forward() {
   std::erase_if(running_, [](const Running* r) { return r->done(); });
   rows_.clear(), scheduled_.clear(), ids_.clear(), positions_.clear(), last_rows_.clear();
   // Those with the fewest pending tokens first: a long prompt never keeps the others' tokens waiting.

@@ -29,12 +29,15 @@ class Running {
 class Scheduler {
  public:
   explicit Scheduler(Engine& engine) : engine_(engine) {}
-  void add(Running& sequence) { running_.push_back(&sequence); }
+  /// The sequence must live until it is done and the step that made it so has returned.
+  void add(Running& sequence);
   bool idle() const { return running_.empty(); }
   /// One forward; sequences that are done leave. False: nothing was to do.
   bool step();
 
  private:
+  bool run_forward();
+
   Engine& engine_;
   std::vector<Running*> running_;
   std::vector<SequenceRows> rows_;
