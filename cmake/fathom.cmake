@@ -26,7 +26,7 @@ endif()
 
 # spec/numerics.md 1: no contraction, no fast-math, in every file.
 # Off: designated initialisers that leave defaults out, and g++ 12's false alarms about std::string's own code.
-add_compile_options(-Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -Wno-array-bounds -Wno-restrict -ffp-contract=off -fno-fast-math -fpch-preprocess)
+add_compile_options(-Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -Wno-array-bounds -Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -ffp-contract=off -fno-fast-math -fpch-preprocess)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 if(FATHOM_SANITIZE)
   add_compile_options(-fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -114,6 +114,7 @@ WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
     v_b.emplace_back(name, head.slice(nope, v));
     k_b.back().always_exact = v_b.back().always_exact = true;
   }
+  checkpoint_.release(stored.data);
   return {weights_.add(std::move(k_b)), weights_.add(std::move(v_b))};
 }
 
