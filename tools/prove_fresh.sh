@@ -14,15 +14,16 @@ source_tree=$(cd "$(dirname "$0")/.." && pwd)
 make_root() {
   mkdir -p "$folder"
   case $suite in
-    bookworm) mmdebstrap --quiet --variant=minbase bookworm "$root" http://deb.debian.org/debian ;;
+    bookworm) mmdebstrap --quiet --variant=minbase bookworm "$root" ;;
     noble)
+      : "${UBUNTU_MIRROR:?noble needs UBUNTU_MIRROR, the address of a mirror of Ubuntu's archive}"
       # Debian 12 has no package of Ubuntu's keys; the one of Ubuntu 24.04, pinned by its SHA-256.
       local package=ubuntu-keyring_2023.11.28.1_all.deb keys=$folder/ubuntu-keys
-      curl -fsS -o "$folder/$package" "https://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/$package"
+      curl -fsS -o "$folder/$package" "$UBUNTU_MIRROR/pool/main/u/ubuntu-keyring/$package"
       echo "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8  $folder/$package" | sha256sum --check --quiet
       dpkg-deb -x "$folder/$package" "$keys"
       mmdebstrap --quiet --variant=minbase --include=apt --components=main,universe \
-        --keyring="$keys/usr/share/keyrings/ubuntu-archive-keyring.gpg" noble "$root" http://archive.ubuntu.com/ubuntu
+        --keyring="$keys/usr/share/keyrings/ubuntu-archive-keyring.gpg" noble "$root" "$UBUNTU_MIRROR"
       ;;
     *) echo "unknown system $suite" >&2 && exit 2 ;;
   esac
