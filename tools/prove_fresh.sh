@@ -16,7 +16,7 @@ make_root() {
   case $suite in
     bookworm) mmdebstrap --quiet --variant=minbase bookworm "$root" ;;
     noble)
-      : "${UBUNTU_MIRROR:?noble needs UBUNTU_MIRROR, the address of a mirror of Ubuntu's archive}"
+      : "${UBUNTU_MIRROR:?noble needs UBUNTU_MIRROR, the address of a mirror of the Ubuntu archive}"
       # Debian 12 has no package of Ubuntu's keys; the one of Ubuntu 24.04, pinned by its SHA-256.
       local package=ubuntu-keyring_2023.11.28.1_all.deb keys=$folder/ubuntu-keys
       curl -fsS -o "$folder/$package" "$UBUNTU_MIRROR/pool/main/u/ubuntu-keyring/$package"
