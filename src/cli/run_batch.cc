@@ -32,7 +32,6 @@ class BatchRunner {
     while (true) {
       while (!at_end_ && !interrupted() && active_ < parallel_ && jobs_.size() < kWindow * parallel_) take_line();
       if (active_ > 0) scheduler_.step();
-      retired_.clear();
       collect();
       if (active_ == 0 && (at_end_ || interrupted())) break;
     }
@@ -77,9 +76,13 @@ class BatchRunner {
   void collect() {
     for (const auto& job : jobs_) {
       if (!job->run || !job->run->done()) continue;
-      job->out = answer_json(job->run->take(), engine_.tokenizer(), job->seed);
-      retired_.push_back(std::move(job->run));  // the scheduler looks at it once more in its next step
-      job->session.reset();                     // its pages go back to the pool now
+      try {
+        job->out = answer_json(job->run->take(), engine_.tokenizer(), job->seed);
+      } catch (const Error& e) {
+        fail(*job, e.what());
+      }
+      job->run.reset();
+      job->session.reset();  // its pages go back to the pool now
       --active_;
     }
     for (; !jobs_.empty() && !jobs_.front()->run; jobs_.pop_front()) {
@@ -94,7 +97,6 @@ class BatchRunner {
   size_t parallel_;
   const RequestReader& read_;
   Scheduler scheduler_;
-  std::vector<std::unique_ptr<AnswerRun>> retired_;
   std::deque<std::unique_ptr<Job>> jobs_;  // in the order of the lines
   size_t active_ = 0, number_ = 0;
   bool at_end_ = false;

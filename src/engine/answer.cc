@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <exception>
 #include <random>
 
 #include "text/output_parser.h"
@@ -158,6 +159,7 @@ struct AnswerRun::State {
   size_t limit = 0;
   FinishReason limit_reason = FinishReason::kContextFull;
   bool thinking = false, finished = false;
+  std::exception_ptr error;  // what ended the answer; take() throws it
   Clock::time_point start = Clock::now(), first_token = start;
 };
 
@@ -168,7 +170,10 @@ AnswerRun::~AnswerRun() = default;
 
 Session& AnswerRun::session() { return state_->session; }
 bool AnswerRun::done() const { return state_->finished; }
-Answer AnswerRun::take() { return std::move(state_->answer); }
+Answer AnswerRun::take() {
+  if (state_->error) std::rethrow_exception(state_->error);
+  return std::move(state_->answer);
+}
 
 void AnswerRun::on_prefill() {
   State& s = *state_;
@@ -179,7 +184,12 @@ void AnswerRun::on_prefill() {
 
 void AnswerRun::on_logits(std::span<const float> logits) {
   if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);
-  state_->take_token(logits);
+  try {
+    state_->take_token(logits);
+  } catch (const Error&) {  // broken logits, say: this answer ends, the others of the batch go on
+    state_->error = std::current_exception();
+    state_->finished = true;
+  }
 }
 
 void AnswerRun::on_pool_full() { state_->finish(FinishReason::kContextFull); }

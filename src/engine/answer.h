@@ -77,7 +77,7 @@ class AnswerRun final : public Running {
   void on_logits(std::span<const float> logits) override;
   void on_prefill() override;
   void on_pool_full() override;
-  /// Once done.
+  /// Once done. Throws the Error that ended this answer alone, such as logits that are not numbers.
   Answer take();
 
  private:
