@@ -9,7 +9,7 @@
 
 #include "cli/settings.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11 named it
 class App;
 }
 

@@ -56,6 +56,7 @@ Tensor stacked(const std::vector<Named>& rows, size_t index) {
 
 Named name_tensors(const std::vector<ForcedOutputs>& outputs, bool same_length) {
   std::vector<Named> rows;
+  rows.reserve(outputs.size());
   for (const ForcedOutputs& output : outputs) rows.push_back(tensors_of(output));
   Named named;
   for (size_t i = 0; i < rows[0].size(); ++i) {

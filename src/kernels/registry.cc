@@ -1,4 +1,8 @@
 // Which tables this CPU can run, and which one is used.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <string_view>
@@ -15,13 +19,21 @@ struct Usable {
   size_t count = 0;
 };
 
+#if defined(__x86_64__)
+/// Conversions between f16 and f32; compilers differ in whether __builtin_cpu_supports knows them.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 /// Ascending: ref first, the best last.
 Usable find_usable() {
   Usable usable;
   usable.tables[usable.count++] = &ref_kernels();
 #if defined(__x86_64__)
   __builtin_cpu_init();  // this may run before the constructors of libgcc
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (avx2) usable.tables[usable.count++] = &avx2_kernels();
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -67,7 +67,7 @@ std::span<const Weight> WeightLoader::stack(const std::string& prefix, const std
                                             size_t K) {
   std::vector<Weight> out;
   out.reserve(n);
-  for (size_t i = 0; i < n; ++i) out.push_back(pack(prefix + std::to_string(i) + suffix, O, K));
+  for (size_t i = 0; i < n; ++i) out.push_back(pack(cat(prefix, i, suffix), O, K));
   return weights_.add(std::move(out));
 }
 

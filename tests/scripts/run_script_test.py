@@ -9,6 +9,7 @@ import unittest
 import harness
 
 DEFAULT_MODEL = "/models/default.gguf"
+SMALL_MODEL_OPTIONS = ["--profile", "exact", "--temperature", "0"]  # the default model's, where nobody gave others
 STAND_INS = {
     "cmake": 'mkdir -p build/release/src; printf \'#!/bin/sh\\nfor a; do echo "$a"; done\\n\' > build/release/src/fathom\n'
              "chmod +x build/release/src/fathom",
@@ -48,16 +49,16 @@ class Run(unittest.TestCase):
 
     def test_nothing_given_asks_a_sample_question(self):
         called, seen = self.run_script()
-        self.assertEqual(["run", DEFAULT_MODEL, "What is the capital of France?"], called)
+        self.assertEqual(["run", DEFAULT_MODEL, "What is the capital of France?", *SMALL_MODEL_OPTIONS], called)
         self.assertIn("sample question", seen)
 
     def test_what_is_no_model_is_the_prompt(self):
         for prompt in ("Why is the sky blue?", "1 / 2 is a half", "and/or? which"):
-            self.assertEqual(["run", DEFAULT_MODEL, prompt], self.run_script(prompt)[0])
+            self.assertEqual(["run", DEFAULT_MODEL, prompt, *SMALL_MODEL_OPTIONS], self.run_script(prompt)[0])
 
     def test_a_missing_file_is_the_prompt_and_said_to_be(self):
         called, seen = self.run_script("/no/such.gguf")
-        self.assertEqual(["run", DEFAULT_MODEL, "/no/such.gguf"], called)
+        self.assertEqual(["run", DEFAULT_MODEL, "/no/such.gguf", *SMALL_MODEL_OPTIONS], called)
         self.assertIn("no file or folder /no/such.gguf", seen)
 
     def test_file_folder_and_hub_name_are_models(self):

@@ -26,9 +26,9 @@ const Value* Args::next(std::string_view name) {
   return nullptr;
 }
 
-Value Args::next_or(std::string_view name, Value fallback) {
+Value Args::next_or(std::string_view name, const Value& fallback) {
   const Value* value = next(name);
-  return value ? *value : std::move(fallback);
+  return value ? *value : fallback;
 }
 
 Value Args::required(std::string_view name) {

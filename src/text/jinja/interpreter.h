@@ -34,7 +34,7 @@ class Args {
   std::vector<std::pair<std::string, Value>> named;
 
   const Value* next(std::string_view name);  ///< null: not given
-  Value next_or(std::string_view name, Value fallback);
+  Value next_or(std::string_view name, const Value& fallback);
   Value required(std::string_view name);
   bool next_bool(std::string_view name, bool fallback);
   Int next_int(std::string_view name, Int fallback);

@@ -52,6 +52,7 @@ void sort_by(Interpreter& in, std::vector<Value>& items, const std::vector<Key>&
   std::vector<std::pair<std::vector<Value>, Value>> keyed;
   for (Value& item : items) {
     std::vector<Value> of;
+    of.reserve(keys.size());
     for (const Key& key : keys) of.push_back(key(item));
     keyed.emplace_back(std::move(of), std::move(item));
   }
