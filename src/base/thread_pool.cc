@@ -45,15 +45,14 @@ void ThreadPool::run(size_t n, FunctionRef<void(size_t)> f) {
   f_ = &f;
   n_ = n;
   next_.store(0, std::memory_order_relaxed);
-  pending_workers_.store(workers_.size(), std::memory_order_relaxed);
-  {
-    const std::lock_guard lock(mutex_);
-    loop_.fetch_add(1, std::memory_order_release);
+  state_.store(((state_.load(std::memory_order_relaxed) & ~(kLoop - 1)) + kLoop) | kOpen);
+  if (sleeping_.load() != 0) {  // sequentially consistent with work(): either this sees the sleeper or it sees the loop
+    { const std::lock_guard lock(mutex_); }
+    wake_.notify_all();
   }
-  wake_.notify_all();
   take_items();
-  // Workers that found nothing to do must have left as well: f and n_ are about to change.
-  for (int spins = 0; pending_workers_.load(std::memory_order_acquire) != 0;) {
+  state_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  for (int spins = 0; (state_.load(std::memory_order_acquire) & kWorkers) != 0;) {
     if (++spins < kSpins)
       relax();
     else
@@ -69,21 +68,36 @@ void ThreadPool::take_items() {
   }
 }
 
+/// Counts the calling worker into an open loop that it has not been in; false if there is none.
+bool ThreadPool::join(uint64_t& seen) {
+  uint64_t state = state_.load(std::memory_order_acquire);
+  while ((state & kOpen) != 0 && state / kLoop != seen)
+    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) {
+      seen = state / kLoop;
+      return true;
+    }
+  return false;
+}
+
 void ThreadPool::work() {
   uint64_t seen = 0;
-  for (;;) {
-    for (int spins = 0; spins < kSpins && loop_.load(std::memory_order_acquire) == seen; ++spins) {
-      if (stop_.load(std::memory_order_relaxed)) return;
+  for (int spins = 0; !stop_.load(std::memory_order_relaxed);) {
+    if (join(seen)) {
+      take_items();
+      state_.fetch_sub(1, std::memory_order_release);
+      spins = 0;
+    } else if (++spins < kSpins) {
       relax();
-    }
-    if (loop_.load(std::memory_order_acquire) == seen) {
+    } else {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_.load() || loop_.load(std::memory_order_acquire) != seen; });
-      if (stop_) return;
+      ++sleeping_;
+      wake_.wait(lock, [&] {
+        const uint64_t state = state_.load();
+        return stop_.load() || ((state & kOpen) != 0 && state / kLoop != seen);
+      });
+      --sleeping_;
+      spins = 0;
     }
-    seen = loop_.load(std::memory_order_acquire);
-    take_items();
-    pending_workers_.fetch_sub(1, std::memory_order_release);
   }
 }
 

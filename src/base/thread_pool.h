@@ -28,17 +28,24 @@ class ThreadPool {
   void run(size_t n, FunctionRef<void(size_t)> f);
 
  private:
+  // state_: number of the loop, whether it is open, how many workers are in it. A worker joins an open loop by counting
+  // itself in; run() closes the loop when nothing is left to take and waits for those inside alone, so that a worker
+  // that sleeps, or whose core is busy with something else, keeps nobody waiting.
+  static constexpr uint64_t kWorkers = 0xFFFF, kOpen = 0x10000, kLoop = 0x20000;
+
   void work();
   void take_items();
+  bool join(uint64_t& seen);
 
-  std::vector<std::jthread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> loop_{0};  // number of the loop; odd steps tell workers that a new one is there
+  std::atomic<uint64_t> state_{0};
+  std::atomic<size_t> sleeping_{0};
   std::atomic<bool> stop_{false};
-  std::atomic<size_t> next_{0}, pending_workers_{0};
+  std::atomic<size_t> next_{0};
   size_t n_ = 0;
   const FunctionRef<void(size_t)>* f_ = nullptr;
+  std::vector<std::jthread> workers_;  // last: they use all of the above
 };
 
 /// Physical cores that this process may use, at least 1.
