@@ -26,7 +26,8 @@ class Gradients {
 
 class Tape {
  public:
-  /// `backward` gets dy and adds to the gradients of the op's inputs. It captures what it needs, by value.
+  /// `backward` gets dy and adds to the gradients of the op's inputs. It captures tensors by handle, and weights by
+  /// address: their snapshot outlives the step.
   using Backward = std::function<void(const Tensor& dy, Gradients& gradients)>;
   void record(const Tensor& y, Backward backward) { steps_.push_back({y, std::move(backward)}); }
   /// Seeds d loss / d y with dy and runs all steps in reverse. A step whose output has no gradient is skipped.

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -21,23 +22,40 @@ inline void relax() {
 #endif
 }
 
+/// Round to nearest, subnormals kept, no traps (spec/numerics.md 1), whatever a library has set in this thread.
+inline void set_float_environment() {
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr(0x1F80);
+#endif
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(size_t threads) {
   check(threads >= 1, "a pool needs a thread");
-  for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  try {
+    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error& e) {
+    const size_t started = workers_.size() + 1;
+    stop();
+    throw ResourceError(cat("threads: expected to start ", threads, ", the system allowed ", started, ": ", e.what()));
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   wake_.notify_all();
+  workers_.clear();
 }
 
 void ThreadPool::run(size_t n, FunctionRef<void(size_t)> f) {
   if (n == 0) return;
+  set_float_environment();
   if (workers_.empty() || n == 1) {
     for (size_t i = 0; i < n; ++i) f(i);
     return;
@@ -80,6 +98,7 @@ bool ThreadPool::join(uint64_t& seen) {
 }
 
 void ThreadPool::work() {
+  set_float_environment();
   uint64_t seen = 0;
   for (int spins = 0; !stop_.load(std::memory_order_relaxed);) {
     if (join(seen)) {

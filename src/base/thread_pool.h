@@ -15,7 +15,7 @@ namespace fathom {
 
 class ThreadPool {
  public:
-  /// `threads` >= 1, the calling thread included.
+  /// `threads` >= 1, the calling thread included. Throws ResourceError if the system does not start them.
   explicit ThreadPool(size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -33,6 +33,7 @@ class ThreadPool {
   // that sleeps, or whose core is busy with something else, keeps nobody waiting.
   static constexpr uint64_t kWorkers = 0xFFFF, kOpen = 0x10000, kLoop = 0x20000;
 
+  void stop();
   void work();
   void take_items();
   bool join(uint64_t& seen);

@@ -34,9 +34,11 @@ EngineOptions engine_options(const Settings& settings) {
 std::unique_ptr<Engine> load_engine(const std::string& model, EngineOptions options, const std::string& template_file) {
   const std::string source = template_file.empty() ? "" : read_text_file(template_file, 1 << 22);
   ProgressBar bar("loading", terminal_of(2));
+  options.identity_memory = state_folder() / "weights-ids.json";
   options.progress = [&bar](uint64_t done, uint64_t total) { bar.show(done, total); };
   std::unique_ptr<Engine> engine = Engine::load(find_model(model), options);
   bar.clear();
+  for (const std::string& note : engine->info().notes) print_err(sanitized(cat("note: ", note)) + "\n");
   if (!template_file.empty()) engine->set_chat_template(source);
   return engine;
 }

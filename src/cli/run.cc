@@ -96,7 +96,10 @@ int run_one(const RunCommand& command, const Settings& settings, Engine& engine,
   const Answer answer = run.take();
   listener.finish(answer);
   if (command.json) {
-    json::object out{{"format", "fathom.answer"}, {"version", 1}};
+    json::object out{{"format", "fathom.answer"},
+                     {"version", 1},
+                     {"profile", name(engine.info().profile)},
+                     {"numerics_id", engine.info().numerics_id}};
     for (const auto& [key, value] : answer_json(answer, engine.tokenizer(), options.sampling.seed)) out[key] = value;
     print_out(to_json(out) + "\n");
   }

@@ -73,6 +73,18 @@ struct AnswerRun::State {
     answer.stats.decode_s = answer.ids.empty() ? 0 : seconds(first_token, Clock::now());
   }
 
+  /// What goes wrong here (logits that are no numbers, a listener that throws) ends this answer; the others of the
+  /// batch go on.
+  template <class F>
+  void guarded(F&& f) {
+    try {
+      f();
+    } catch (...) {
+      error = std::current_exception();
+      finished = true;
+    }
+  }
+
   void end_thinking() {
     if (!thinking) return;
     thinking = false;
@@ -110,7 +122,7 @@ struct AnswerRun::State {
   /// The next token: forced by the budget, or drawn.
   TokenId next(std::span<const float> logits) {
     if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget &&
-        !answer.stats.budget_spent) {
+        forced.empty()) {
       answer.stats.budget_spent = true;
       const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
       forced.assign(close.begin(), close.end());
@@ -179,26 +191,27 @@ void AnswerRun::on_prefill() {
   State& s = *state_;
   s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens,
                        s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
-  if (s.cancelled()) s.finish(FinishReason::kCancelled);
+  if (s.cancelled()) s.guarded([&] { s.finish(FinishReason::kCancelled); });
 }
 
 void AnswerRun::on_logits(std::span<const float> logits) {
-  if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);
-  try {
+  state_->guarded([&] {
+    if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);
     state_->take_token(logits);
-  } catch (const Error&) {  // broken logits, say: this answer ends, the others of the batch go on
-    state_->error = std::current_exception();
-    state_->finished = true;
-  }
+  });
 }
 
-void AnswerRun::on_pool_full() { state_->finish(FinishReason::kContextFull); }
+void AnswerRun::on_pool_full() {
+  state_->guarded([&] { state_->finish(FinishReason::kContextFull); });
+}
 
 SamplingParams default_sampling(const Engine& engine) {
   const GenerationConfig& g = engine.generation_config();
   SamplingParams p;
-  if (g.do_sample && !*g.do_sample) p.temperature = 0;
-  if (g.temperature) p.temperature = *g.temperature;
+  if (g.do_sample && !*g.do_sample)
+    p.temperature = 0;
+  else if (g.temperature)
+    p.temperature = *g.temperature;
   if (g.top_p) p.top_p = *g.top_p;
   if (g.top_k) p.top_k = *g.top_k;
   if (g.min_p) p.min_p = *g.min_p;

@@ -122,6 +122,25 @@ TEST_F(AnswerTest, ABudgetEndsTheThinkingAndStillGetsAnAnswer) {
   EXPECT_FALSE(endless.thinking.empty());
 }
 
+/// A listener that throws, as a broken pipe does, ends its own answer; the other one is as it is alone.
+TEST_F(AnswerTest, OneBrokenAnswerHarmsNobody) {
+  struct Broken final : AnswerListener {
+    void on_answer(std::string_view) override { throw std::runtime_error("gone"); }
+  } broken;
+  Recorder good, alone;
+  const Answer want = ask(options(15), alone);
+  Conversation conversation(*engine_);
+  conversation.add({.role = "user", .content = "Why is the sky blue?"});
+  const std::vector<TextPiece> prompt = conversation.prompt();
+  Session first(engine_->pool()), second(engine_->pool());
+  AnswerRun bad(*engine_, first, prompt, options(15), broken), fine(*engine_, second, prompt, options(15), good);
+  Scheduler scheduler(*engine_);
+  scheduler.add(bad), scheduler.add(fine);
+  while (scheduler.step()) continue;
+  EXPECT_THROW(bad.take(), std::runtime_error);
+  EXPECT_EQ(fine.take().ids, want.ids);
+}
+
 TEST_F(AnswerTest, StopStringsEndTheAnswerBeforeThem) {
   Recorder first, second;
   const Answer whole = ask(options(60), first);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/checked.h"
 #include "base/thread_pool.h"
 #include "engine/identity.h"
 
@@ -24,6 +25,17 @@ std::optional<uint64_t> number_in(const char* path) {
   return std::nullopt;  // absent, or "max"
 }
 
+/// The number behind `key` in a file of "key number ..." lines; 0 where there is none.
+uint64_t keyed_number(const char* path, std::string_view key) {
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::string word;
+    if (uint64_t value = 0; words >> word && word == key && words >> value) return value;
+  }
+  return 0;
+}
+
 /// Scratch of a forward over a chunk: a few activations as wide as the model's widest rows.
 uint64_t scratch_bytes(const ModelConfig& c, size_t chunk) {
   const uint64_t attention =
@@ -38,7 +50,8 @@ uint64_t scratch_bytes(const ModelConfig& c, size_t chunk) {
 /// The context: as asked, or what fits into 60% of free memory after the weights (DESIGN.md 4).
 size_t choose_context(const EngineOptions& options, const ModelConfig& config, const KvLayout& layout, uint64_t weights,
                       uint64_t available) {
-  const uint64_t per_token = std::max<uint64_t>(layout.bytes_per_token() * options.sequences, 1);
+  const uint64_t per_token =
+      std::max<uint64_t>(checked_mul<uint64_t>(layout.bytes_per_token(), options.sequences).value_or(~uint64_t{0}), 1);
   const uint64_t fixed = weights + scratch_bytes(config, options.prefill_chunk);
   const auto refuse = [&](uint64_t tokens) {
     throw ResourceError(cat("not enough memory: ", gib(weights), " of weights, ", gib(tokens * per_token),
@@ -49,11 +62,11 @@ size_t choose_context(const EngineOptions& options, const ModelConfig& config, c
     if (options.ctx > config.max_position_embeddings)
       throw UsageError(cat("--ctx: expected at most the model's own ", config.max_position_embeddings,
                            " positions, found ", options.ctx));
-    if (fixed + options.ctx * per_token > available) refuse(options.ctx);
+    if (fixed > available || options.ctx > (available - fixed) / per_token) refuse(options.ctx);
     return options.ctx;
   }
   const size_t least = std::min<size_t>(4096, config.max_position_embeddings);
-  if (fixed + least * per_token > available) refuse(least);
+  if (fixed > available || least > (available - fixed) / per_token) refuse(least);
   const auto room = static_cast<uint64_t>(0.6 * static_cast<double>(available));
   const uint64_t fits = room > fixed ? (room - fixed) / per_token : 0;
   return std::clamp<size_t>(fits, least, config.max_position_embeddings);
@@ -62,7 +75,7 @@ size_t choose_context(const EngineOptions& options, const ModelConfig& config, c
 /// The layout that the model will have, before it is loaded.
 KvLayout planned_layout(const ModelConfig& c, CacheType type) {
   KvLayout layout{.type = type};
-  for (size_t i = 0; i < c.num_hidden_layers + c.num_nextn_predict_layers; ++i) {
+  for (size_t i = 0; i < c.num_hidden_layers + std::min<size_t>(c.num_nextn_predict_layers, 1); ++i) {
     if (c.is_mla())
       layout.add_mla(c.kv_lora_rank + c.qk_rope_head_dim);
     else
@@ -71,20 +84,41 @@ KvLayout planned_layout(const ModelConfig& c, CacheType type) {
   return layout;
 }
 
+/// What the packed weights take: as stored, but for a joined kv_b in blocks or FP8, which is split as f32.
+uint64_t packed_bytes(const Checkpoint& checkpoint) {
+  uint64_t bytes = checkpoint.weight_bytes();
+  const ModelConfig& c = checkpoint.config();
+  for (size_t layer = 0; c.is_mla() && layer < c.num_hidden_layers + c.num_nextn_predict_layers; ++layer) {
+    const std::string name = cat("model.layers.", layer, ".self_attn.kv_b_proj.weight");
+    if (!checkpoint.has(name)) continue;
+    const Tensor kv_b = checkpoint.find(name).data;
+    if (info(kv_b.dtype()).block_size != 1 || kv_b.dtype() == DType::kF8E4M3)
+      bytes += kv_b.count() * sizeof(float) - kv_b.size_bytes();
+  }
+  return bytes;
+}
+
+std::vector<std::string> notes_of(const Checkpoint& checkpoint) {
+  std::vector<std::string> notes = checkpoint.notes();
+  const ModelConfig& c = checkpoint.config();
+  if (c.num_nextn_predict_layers > 1)
+    notes.push_back(cat("of ", c.num_nextn_predict_layers, " MTP modules the first is used"));
+  if (c.rope_scaling.attn_factor)
+    notes.push_back(cat("YaRN: attn_factor ", *c.rope_scaling.attn_factor,
+                        " of the configuration is honoured (transformers and llama.cpp ignore it)"));
+  return notes;
+}
+
 }  // namespace
 
 uint64_t available_memory_bytes() {
   uint64_t available = ~uint64_t{0};
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string key, unit; meminfo >> key;) {
-    uint64_t kib = 0;
-    meminfo >> kib;
-    std::getline(meminfo, unit);
-    if (key == "MemAvailable:") available = kib * 1024;
-  }
+  if (const uint64_t kib = keyed_number("/proc/meminfo", "MemAvailable:")) available = kib * 1024;
   const std::optional<uint64_t> limit = number_in("/sys/fs/cgroup/memory.max");
   const std::optional<uint64_t> used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit && used) available = std::min(available, *limit > *used ? *limit - *used : 0);
+  // The page cache of files that nobody uses now, such as the model just read, is given back when it is asked for.
+  const uint64_t reclaimable = keyed_number("/sys/fs/cgroup/memory.stat", "inactive_file");
+  if (limit && used) available = std::min(available, *limit + reclaimable > *used ? *limit + reclaimable - *used : 0);
   return available;
 }
 
@@ -101,6 +135,8 @@ Profile default_profile(const std::vector<TensorInfo>& tensors, bool has_bf16_un
 }
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
+  if (options.prefill_chunk == 0 || options.sequences == 0)
+    throw UsageError("prefill chunk and sequences: expected at least 1, found 0");
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
   std::unique_ptr<Engine> engine(new Engine);
   EngineInfo& info = engine->info_;
@@ -116,7 +152,8 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
     throw UsageError(cat("--profile bf16: expected a processor with bf16 products, found kernels \"", kernels.name,
                          "\" without them"));
   info.cache_type = options.cache_type.value_or(info.profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16);
-  info.weight_bytes = checkpoint->weight_bytes();
+  info.weight_bytes = packed_bytes(*checkpoint);
+  info.notes = notes_of(*checkpoint);
   info.model_ctx = checkpoint->config().max_position_embeddings;
   const KvLayout planned = planned_layout(checkpoint->config(), info.cache_type);
   info.kv_bytes_per_token = planned.bytes_per_token();
@@ -131,6 +168,9 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   engine->generation_config_ = checkpoint->generation_config();
   if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
     const std::string chat_template = spec->chat_template;
+    const size_t rows =
+        checkpoint->config().vocab_size;  // padding rows of the embedding stand for no token, but can be drawn
+    if (spec->tokens.size() < rows) spec->tokens.resize(rows), spec->kinds.resize(rows, TokenKind::kUnused);
     engine->tokenizer_ = std::make_unique<Tokenizer>(std::move(*spec));
     engine->set_chat_template(chat_template);
   }

@@ -36,6 +36,7 @@ struct EngineInfo {
   const char* kernels = "";
   size_t threads = 1, ctx = 0, model_ctx = 0;
   uint64_t weight_bytes = 0, kv_bytes_per_token = 0;
+  std::vector<std::string> notes;       ///< what was assumed or left out, for the person to see
   std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "formats/atomic_file.h"
 
 namespace fathom {
@@ -54,6 +55,15 @@ json::object read_memory(const fs::path& memory) {
   return {};
 }
 
+void write_memory(const fs::path& memory, const json::object& ids) {
+  fs::create_directories(memory.parent_path());
+  AtomicFile file(memory);
+  const std::string text =
+      to_json(json::object{{"format", kMemoryFormat}, {"version", 1}, {"ids", ids}}, {.indent = 1});
+  file.write(text.data(), text.size());
+  file.commit();
+}
+
 }  // namespace
 
 std::string_view name(CacheType type) { return type == CacheType::kF32 ? "f32" : "bf16"; }
@@ -80,12 +90,11 @@ std::string remembered_weights_id(const Checkpoint& checkpoint, const fs::path& 
     return std::string(known->get_string());
   const std::string id = weights_id(checkpoint);
   ids[key] = id;
-  fs::create_directories(memory.parent_path());
-  AtomicFile file(memory);
-  const std::string text =
-      to_json(json::object{{"format", kMemoryFormat}, {"version", 1}, {"ids", ids}}, {.indent = 1});
-  file.write(text.data(), text.size());
-  file.commit();
+  try {
+    write_memory(memory, ids);
+  } catch (const std::exception& e) {  // a folder that cannot be written: the id is computed again next time
+    log(LogLevel::kWarning, cat("the weights id is not remembered: ", e.what()));
+  }
   return id;
 }
 

@@ -22,12 +22,13 @@ bool Scheduler::run_forward() {
   std::stable_sort(running_.begin(), running_.end(),
                    [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); });
   size_t room = engine_.prefill_chunk();
+  Running* waiting = nullptr;  // the first that found no page: it waits while others go on, whose pages come back
   for (Running* r : running_) {
     Session& s = r->session();
     const size_t n = std::min(room, s.pending());
     if (n == 0) continue;
     if (!s.kv().reserve(n)) {
-      r->on_pool_full();
+      waiting = waiting ? waiting : r;
       continue;
     }
     room -= n;
@@ -38,7 +39,10 @@ bool Scheduler::run_forward() {
       positions_.push_back(static_cast<int32_t>(s.cached() + i));
     }
   }
-  if (ids_.empty()) return false;
+  if (ids_.empty()) {
+    if (waiting) waiting->on_pool_full();
+    return waiting != nullptr;
+  }
 
   Context ctx = engine_.context();
   const Tensor hidden =

@@ -49,6 +49,8 @@ class Checkpoint {
   /// The data of tensors()[index], as stored.
   virtual Tensor stored(size_t index) const = 0;
   virtual uint64_t weight_bytes() const = 0;
+  /// What had to be assumed, for the person to see.
+  virtual std::vector<std::string> notes() const { return {}; }
   virtual std::string description() const = 0;  ///< "GGUF v3, 272 tensors", "Hugging Face folder, 1 safetensors file"
   /// The pages of this tensor's mapping can go: the caller has made its own layout of it.
   virtual void release(const Tensor& mapped) const = 0;

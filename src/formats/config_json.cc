@@ -109,6 +109,8 @@ class Reader {
     c_.rms_norm_eps = o_.number_or("rms_norm_eps", 1e-6);
     c_.tie_word_embeddings = o_.boolean_or("tie_word_embeddings", false);
     c_.attention_bias = c_.model_type == "qwen2" || o_.boolean_or("attention_bias", false);
+    if (c_.attention_bias && c_.model_type.starts_with("deepseek"))
+      throw Error(cat(o_.what(), ": attention_bias: expected false for ", c_.model_type, ", found true"));
   }
 
   void read_rope() {

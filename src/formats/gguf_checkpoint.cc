@@ -25,6 +25,7 @@ class GgufCheckpoint final : public MappedCheckpoint {
 
   std::optional<TokenizerSpec> tokenizer() const override { return tokenizer_from_gguf(file_.metadata()); }
 
+  std::vector<std::string> notes() const override { return notes_; }
   Tensor stored(size_t index) const override { return file_.tensor(tensors()[index].name); }
   std::string description() const override {
     std::string text = cat("GGUF v", file_.version(), ", ", file_.tensors().size(), " tensors");

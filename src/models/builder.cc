@@ -26,8 +26,8 @@ void ModelBuilder::build(size_t rope_dims, const MakeParts& make_parts) {
   model_->embed_tokens_ = &loader_.linear("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
   for (size_t i = 0; i < c.num_hidden_layers; ++i) model_->layers_.push_back(layer(i, make_parts));
   model_->norm_ = loader_.vector("model.norm.weight", c.hidden_size);
-  const bool tied = c.tie_word_embeddings || !loader_.has("lm_head.weight");
-  model_->lm_head_ = tied ? model_->embed_tokens_ : &loader_.linear("lm_head.weight", c.vocab_size, c.hidden_size);
+  model_->lm_head_ =
+      c.tie_word_embeddings ? model_->embed_tokens_ : &loader_.linear("lm_head.weight", c.vocab_size, c.hidden_size);
 }
 
 void ModelBuilder::build_mtp(const MakeParts& make_parts) {

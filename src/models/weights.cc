@@ -24,6 +24,13 @@ Tensor to_f32(const StoredTensor& stored) {
   return out;
 }
 
+/// F64 serves finite differences alone; no published model has it, and no kernel reads it.
+void require_float(const std::string& name, const Tensor& t) {
+  if (t.dtype() == DType::kF64 || !can_dequantize(t.dtype()))
+    throw Error(
+        cat("tensor ", name, ": expected a floating-point type up to 32 bits or a quantised one, found ", t.dtype()));
+}
+
 }  // namespace
 
 uint64_t Weights::size_bytes() const {
@@ -51,6 +58,7 @@ void WeightLoader::done(uint64_t bytes) {
 Weight WeightLoader::pack(const std::string& name, size_t O, size_t K) {
   const StoredTensor stored = checkpoint_.find(name);
   require_shape(name, stored.data, {O, K});
+  require_float(name, stored.data);
   Weight weight(name, stored.data, stored.scale_inv);
   checkpoint_.release(stored.data);
   done(stored.data.size_bytes());
@@ -74,18 +82,20 @@ std::span<const Weight> WeightLoader::stack(const std::string& prefix, const std
 Tensor WeightLoader::vector(const std::string& name, size_t n) {
   const StoredTensor stored = checkpoint_.find(name);
   require_shape(name, stored.data, {n});
+  require_float(name, stored.data);
   done(stored.data.size_bytes());
   return to_f32(stored);
 }
 
-Tensor WeightLoader::optional_vector(const std::string& name, size_t n) {
-  return has(name) ? vector(name, n) : Tensor();
+Tensor WeightLoader::optional_vector(const std::string& name, size_t n, bool required) {
+  return required || has(name) ? vector(name, n) : Tensor();
 }
 
 std::span<const Weight> WeightLoader::heads_of(const std::string& name, size_t O, size_t K) {
   const StoredTensor stored = checkpoint_.find(name);
   const size_t heads = config().num_attention_heads;
   require_shape(name, stored.data, {heads, O, K});
+  require_float(name, stored.data);
   std::vector<Weight> out;
   for (size_t h = 0; h < heads; ++h) out.emplace_back(name, stored.data.slice(h, 1).reshaped({O, K}));
   checkpoint_.release(stored.data);
@@ -98,6 +108,7 @@ WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
   const size_t heads = c.num_attention_heads, nope = c.qk_nope_head_dim, v = c.v_head_dim, latent = c.kv_lora_rank;
   StoredTensor stored = checkpoint_.find(name);
   require_shape(name, stored.data, {heads * (nope + v), latent});
+  require_float(name, stored.data);
   done(stored.data.size_bytes());
   // Types of single values keep their type; blocks are dequantised, since K's part is transposed.
   const bool single = info(stored.data.dtype()).block_size == 1 && stored.data.dtype() != DType::kF8E4M3;

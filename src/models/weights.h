@@ -42,8 +42,8 @@ class WeightLoader {
   std::span<const Weight> stack(const std::string& prefix, const std::string& suffix, size_t n, size_t O, size_t K);
   /// The vector [n] as f32.
   Tensor vector(const std::string& name, size_t n);
-  /// The vector, or an undefined tensor where there is none.
-  Tensor optional_vector(const std::string& name, size_t n);
+  /// The vector, or an undefined tensor where there is none and the model does not need it.
+  Tensor optional_vector(const std::string& name, size_t n, bool required = false);
   /// Per head the absorbed halves of MLA: k_b [kv_lora_rank, qk_nope_head_dim], v_b [v_head_dim, kv_lora_rank], as
   /// stored, or out of the joined kv_b_proj, which is then computed as `exact` (numerics.md 5).
   struct AbsorbedKv {

@@ -10,11 +10,12 @@ void check_use(const Tensor& x, const LinearUse& use) {
 }
 
 void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use) {
-  ctx.tape->record(y, [x, use, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-    const bool trained =
-        use.w->dtype() == DType::kF32 || use.w->dtype() == DType::kF64 || use.w->dtype() == DType::kBF16;
-    backend.linear_backward(grads.of(x), trained ? grads.of(*use.w) : Tensor(), dy, x, *use.w);
-    if (use.bias) backend.add_bias_backward(grads.of(*use.bias), dy);
+  // The bias is kept by its handle; weights belong to a snapshot that outlives the step.
+  const Tensor bias = use.bias ? *use.bias : Tensor();
+  ctx.tape->record(y, [x, bias, w = use.w, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+    const bool trained = w->dtype() == DType::kF32 || w->dtype() == DType::kF64 || w->dtype() == DType::kBF16;
+    backend.linear_backward(grads.of(x), trained ? grads.of(*w) : Tensor(), dy, x, *w);
+    if (bias.defined()) backend.add_bias_backward(grads.of(bias), dy);
   });
 }
 

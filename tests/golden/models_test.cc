@@ -45,9 +45,12 @@ std::optional<fs::path> model_of(const std::string& file) {
 
 void add_gguf(std::vector<Case>& cases, const fs::path& path, const std::string& key) {
   const std::optional<fs::path> golden = model_of(key);
-  if (!golden) return;
-  const SafetensorsFile reference(testing::golden_dir() / "gguf" / "reference.safetensors");
-  const bool own = reference.has(key + ".logits");
+  if (!golden) {
+    std::printf("%s: no model of that name in models/, left out\n", path.c_str());
+    return;
+  }
+  const fs::path reference = testing::golden_dir() / "gguf" / "reference.safetensors";
+  const bool own = fs::exists(reference) && SafetensorsFile(reference).has(key + ".logits");
   cases.push_back({"gguf/" + path.filename().string(), path, *golden, own ? key : ""});
 }
 
@@ -222,6 +225,8 @@ INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::ValuesIn(all_cases()), test_nam
 INSTANTIATE_TEST_SUITE_P(All, GoldenLossless, ::testing::ValuesIn(lossless_cases()), test_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenLossless);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Golden);
+
+TEST(GoldenFiles, AreThere) { EXPECT_FALSE(all_cases().empty()) << testing::golden_dir() << " holds no models"; }
 
 /// A change of bits on any processor is noticed: hashes of the logits of each case's first sequence, kept in
 /// logit_hashes.json. FATHOM_WRITE_HASHES=1 writes the file anew (after a deliberate change of the contract).

@@ -43,7 +43,8 @@ class Moe final : public FeedForward {
       : router_(router_config(loader.config())),
         gate_(loader.linear(prefix + "gate.weight", router_.n_experts, loader.config().hidden_size,
                             /*always_exact=*/true)),
-        e_score_correction_bias_(loader.optional_vector(prefix + "gate.e_score_correction_bias", router_.n_experts)) {
+        e_score_correction_bias_(loader.optional_vector(prefix + "gate.e_score_correction_bias", router_.n_experts,
+                                                        loader.config().topk_method == "noaux_tc")) {
     const ModelConfig& c = loader.config();
     const size_t width = c.moe_intermediate_size;
     const std::string expert = prefix + "experts.";

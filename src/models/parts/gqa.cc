@@ -7,6 +7,8 @@
 namespace fathom {
 namespace {
 
+bool has_head_norms(const ModelConfig& config) { return config.model_type.starts_with("qwen3"); }
+
 class Gqa final : public Attention {
  public:
   Gqa(WeightLoader& loader, const std::string& prefix)
@@ -19,12 +21,12 @@ class Gqa final : public Attention {
         k_proj_(loader.linear(prefix + "k_proj.weight", kv_heads_ * head_dim_, loader.config().hidden_size)),
         v_proj_(loader.linear(prefix + "v_proj.weight", kv_heads_ * head_dim_, loader.config().hidden_size)),
         o_proj_(loader.linear(prefix + "o_proj.weight", loader.config().hidden_size, heads_ * head_dim_)),
-        q_bias_(loader.optional_vector(prefix + "q_proj.bias", heads_ * head_dim_)),
-        k_bias_(loader.optional_vector(prefix + "k_proj.bias", kv_heads_ * head_dim_)),
-        v_bias_(loader.optional_vector(prefix + "v_proj.bias", kv_heads_ * head_dim_)),
+        q_bias_(loader.optional_vector(prefix + "q_proj.bias", heads_ * head_dim_, loader.config().attention_bias)),
+        k_bias_(loader.optional_vector(prefix + "k_proj.bias", kv_heads_ * head_dim_, loader.config().attention_bias)),
+        v_bias_(loader.optional_vector(prefix + "v_proj.bias", kv_heads_ * head_dim_, loader.config().attention_bias)),
         o_bias_(loader.optional_vector(prefix + "o_proj.bias", loader.config().hidden_size)),
-        q_norm_(loader.optional_vector(prefix + "q_norm.weight", head_dim_)),
-        k_norm_(loader.optional_vector(prefix + "k_norm.weight", head_dim_)) {}
+        q_norm_(loader.optional_vector(prefix + "q_norm.weight", head_dim_, has_head_norms(loader.config()))),
+        k_norm_(loader.optional_vector(prefix + "k_norm.weight", head_dim_, has_head_norms(loader.config()))) {}
 
   Tensor forward(Context& ctx, const Tensor& x, const ForwardState& state, const LayerCache& cache) const override {
     auto [q, k, v] = linears<3>(
