@@ -76,7 +76,8 @@ void unwatch(const std::byte* data) {
 }  // namespace
 
 InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  fd_ =
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK /* a pipe without a writer is refused, not waited for */);
   if (fd_ < 0) throw Error(cat(path.string(), ": cannot be opened: ", std::strerror(errno)));
   struct stat info {};
   if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {

@@ -54,7 +54,11 @@ SamplingParams sampling_params(const Engine& engine, const Settings& settings) {
   p.frequency_penalty = settings.number("frequency-penalty").value_or(p.frequency_penalty);
   const auto seed = settings.count("seed");
   p.seed = seed ? *seed : draw_seed();
-  p.validate();
+  try {
+    p.validate();
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
   return p;
 }
 

@@ -85,7 +85,11 @@ int logits(const LogitsCommand& command, const Settings& settings) {
   for (const auto& row : sequences) longest = std::max(longest, row.size()), total += row.size();
   EngineOptions options = engine_options(settings);
   options.sequences = sequences.size();
+  if (options.ctx != 0 && longest > options.ctx)
+    throw Error(cat(command.ids, ": expected rows of at most --ctx ", options.ctx, " ids, found one of ", longest));
   if (options.ctx == 0) options.ctx = longest;
+  // Who asks for logits compares them: exact, whatever the file's own default, unless a profile was asked for.
+  if (!options.profile) options.profile = Profile::kExact;
   const std::unique_ptr<Engine> engine = load_engine(command.model, options);
   print_err(first_line(*engine, 0).substr(0, first_line(*engine, 0).rfind(", seed")) + "\n");
   refuse_too_much(*engine, total, command.layers);
@@ -118,12 +122,14 @@ void add_logits(CLI::App& app, Invocation& invocation) {
   command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or OWNER/NAME")->required();
   command->add_option("--ids", options->ids, "JSON: a list of lists of ids")->required();
   command->add_option("--out", options->out, "the file to write")->required();
-  command->add_option("--chunk", options->chunk, "tokens of each sequence per forward (default 512): changes no bit");
+  command->add_option("--chunk", options->chunk, "tokens of each sequence per forward (default 512): changes no bit")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--layers", options->layers, "also layer_out.N, final_norm and mtp_logits");
   command->add_flag("--json", options->json, "print the names of the tensors");
   add_engine_flags(*command, invocation);
   command->footer(
-      "Example:  fathom logits MODEL --ids ids.json --out logits.safetensors --profile exact\n"
+      "Example:  fathom logits MODEL --ids ids.json --out logits.safetensors\n"
+      "The profile is exact unless --profile (or the configuration) says otherwise.\n"
       "Lists of equal length give tensors [B, T, ...] named logits, layer_out.N, final_norm, mtp_logits;\n"
       "otherwise there is one per list: logits.0, logits.1, ...");
   command->callback([&invocation, options] {

@@ -1,5 +1,8 @@
 // fathom render: the exact prompt of a conversation, by a model's template or a template file.
 #include <CLI/CLI.hpp>
+#include <ctime>
+#include <iomanip>
+#include <sstream>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -12,7 +15,7 @@ namespace fathom {
 namespace {
 
 struct RenderCommand {
-  std::string model, template_file, file;
+  std::string model, template_file, file, now;
   bool jsonl = false, json = false;
 };
 
@@ -36,8 +39,20 @@ Source find_template(const RenderCommand& options) {
   return source;
 }
 
+/// What strftime_now shall read: "2025-01-20 09:30:00"; null for an empty text, the local time.
+RenderClock clock_at(const std::string& now) {
+  if (now.empty()) return nullptr;
+  std::tm time{};
+  std::istringstream in(now);
+  in >> std::get_time(&time, "%Y-%m-%d %H:%M:%S");
+  if (in.fail()) throw UsageError(cat("--now: expected YYYY-MM-DD HH:MM:SS, found '", now, "'"));
+  std::mktime(&time);  // fills in the day of the week and of the year
+  return [time] { return time; };
+}
+
 /// The line's keys are the template's variables, as transformers' apply_chat_template takes them.
-json::object render_line(const ChatTemplate& chat_template, const Source& source, const json::value& line) {
+json::object render_line(const ChatTemplate& chat_template, const Source& source, const RenderClock& clock,
+                         const json::value& line) {
   const JsonObject request(line, "render");
   request.array("messages");
   json::object variables = request.raw();
@@ -45,17 +60,19 @@ json::object render_line(const ChatTemplate& chat_template, const Source& source
   if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
   if (!variables.contains("bos_token")) variables["bos_token"] = source.bos_token;
   if (!variables.contains("eos_token")) variables["eos_token"] = source.eos_token;
-  return {{"prompt", joined(chat_template.render(variables))}};
+  return {{"prompt", joined(chat_template.render(variables, {}, clock))}};
 }
 
 int render(const RenderCommand& options) {
   const Source source = find_template(options);
   const ChatTemplate chat_template(source.text);
+  const RenderClock clock = clock_at(options.now);
   return with_input(options.file, [&](std::istream& in) {
     if (options.jsonl)
-      return answer_json_lines(in, [&](const json::value& line) { return render_line(chat_template, source, line); });
+      return answer_json_lines(
+          in, [&](const json::value& line) { return render_line(chat_template, source, clock, line); });
     const json::object out =
-        render_line(chat_template, source, parse_json(read_all(in, "the conversation"), "the conversation"));
+        render_line(chat_template, source, clock, parse_json(read_all(in, "the conversation"), "the conversation"));
     print_out(options.json ? to_json(out) + "\n" : std::string(out.at("prompt").as_string()));
     return 0;
   });
@@ -70,6 +87,8 @@ void add_render(CLI::App& app, Invocation& invocation) {
   command->add_option("--template", options->template_file,
                       "a Jinja file instead of the model's template; needs no MODEL");
   command->add_option("--file", options->file, "JSON of the conversation; without it: standard input");
+  command->add_option("--now", options->now,
+                      "the time that the template sees, YYYY-MM-DD HH:MM:SS, instead of the clock's");
   command->add_flag("--jsonl", options->jsonl, "lines of {messages, tools, add_generation_prompt, ...} -> {prompt}");
   command->add_flag("--json", options->json, "print {prompt} instead of the bare text");
   command->footer(

@@ -109,8 +109,7 @@ int run_one(const RunCommand& command, const Settings& settings, Engine& engine,
 }
 
 int run(const RunCommand& command, const Settings& settings) {
-  if (command.jsonl && !command.prompt.empty() && !command.jsonl_file.empty())
-    throw UsageError("run: expected a PROMPT or --jsonl, found both");
+  if (command.jsonl && !command.prompt.empty()) throw UsageError("run: expected a PROMPT or --jsonl, found both");
   if (command.parallel == 0 || command.parallel > 1024)
     throw UsageError(cat("--parallel: expected 1 to 1024, found ", command.parallel));
   EngineOptions engine_settings = engine_options(settings);

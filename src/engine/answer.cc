@@ -119,14 +119,18 @@ struct AnswerRun::State {
     }
   }
 
-  /// The next token: forced by the budget, or drawn.
-  TokenId next(std::span<const float> logits) {
+  /// Closes the thinking by forced tokens once the budget is spent, also a second thinking after the first.
+  void keep_budget() {
     if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget &&
         forced.empty()) {
       answer.stats.budget_spent = true;
       const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
       forced.assign(close.begin(), close.end());
     }
+  }
+
+  /// The next token: forced, or drawn.
+  TokenId next(std::span<const float> logits) {
     if (forced.empty()) return sampler.draw(logits, static_cast<uint32_t>(session.tokens().size()));
     const TokenId id = forced.front();
     forced.pop_front();
@@ -134,6 +138,7 @@ struct AnswerRun::State {
   }
 
   void take_token(std::span<const float> logits) {
+    keep_budget();
     const bool was_forced = !forced.empty();
     const TokenId id = next(logits);
     if (answer.ids.empty()) {
@@ -144,7 +149,7 @@ struct AnswerRun::State {
       answer.logprobs.push_back(log_softmax_top(logits, id, options.top_logprobs));
     answer.ids.push_back(id);
     ++answer.stats.new_tokens;
-    if (parser.thinking()) ++answer.stats.thinking_tokens;
+    if (parser.thinking() && !was_forced) ++answer.stats.thinking_tokens;
     sampler.observe(id, false);
     session.append(id);
     if (!was_forced && !options.ignore_eos && engine.is_end_of_generation(id)) return finish(FinishReason::kStop);

@@ -35,9 +35,10 @@ enum class FinishReason { kStop, kLength, kContextFull, kToolCalls, kCancelled }
 std::string_view name(FinishReason reason);  ///< "stop", "length", "context_full", "tool_calls", "cancelled"
 
 struct AnswerStats {
-  size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0, thinking_tokens = 0;
-  double first_token_s = 0;  ///< from start to the first token drawn
-  double decode_s = 0;       ///< from the first token to the last
+  size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0,
+         thinking_tokens = 0;  ///< thinking: without what the budget forced
+  double first_token_s = 0;    ///< from start to the first token drawn
+  double decode_s = 0;         ///< from the first token to the last
   double thinking_s = 0;
   bool budget_spent = false;  ///< the thinking was closed by the budget
   double prompt_tokens_per_s() const;

@@ -10,7 +10,19 @@
 
 namespace fathom {
 
-AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), aside_(path) {
+namespace {
+/// Where a link points to. Devices, pipes and folders are refused: renaming over them would replace them.
+std::filesystem::path regular_target(const std::filesystem::path& path) {
+  std::error_code ec;
+  const std::filesystem::path target =
+      std::filesystem::is_symlink(path, ec) ? std::filesystem::weakly_canonical(path, ec) : path;
+  if (std::filesystem::exists(target, ec) && !std::filesystem::is_regular_file(target, ec))
+    throw Error(cat(path.string(), ": expected a regular file to write, found a folder, device or pipe"));
+  return target;
+}
+}  // namespace
+
+AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(regular_target(path)), aside_(path_) {
   aside_ += cat(".", ::getpid(), ".writing");
   fd_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) failed("cannot be written");

@@ -38,6 +38,7 @@ Bpe::Bpe(const BpeVocab& vocab, const std::vector<Merge>& merges, bool ignore_me
   for (size_t b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
     byte_tokens_[b] = vocab.find({&byte, 1});
+    complete_ = complete_ && byte_tokens_[b] >= 0;
   }
   slots_.resize(std::bit_ceil(merges.size() * 3 / 2 + 2));
   merged_of_rank_.reserve(merges.size());
@@ -57,12 +58,13 @@ size_t Bpe::slot_of(uint64_t pair) const {
 
 uint32_t Bpe::rank_of(TokenId left, TokenId right) const { return slots_[slot_of(pair_key(left, right))].rank; }
 
-TokenId Bpe::symbol_of(char byte) const {
-  const TokenId id = byte_tokens_[static_cast<uint8_t>(byte)];
-  if (id < 0)
-    throw Error(cat("vocabulary: expected a token for each byte of the text, found none for 0x", std::hex, std::setw(2),
-                    std::setfill('0'), static_cast<unsigned>(static_cast<uint8_t>(byte))));
-  return id;
+TokenId Bpe::symbol_of(char byte) const { return byte_tokens_[static_cast<uint8_t>(byte)]; }
+
+std::string Bpe::without_unknown_bytes(std::string_view piece) const {
+  std::string known;
+  for (const char byte : piece)
+    if (symbol_of(byte) >= 0) known += byte;
+  return known;
 }
 
 void Bpe::encode(std::string_view piece, std::vector<TokenId>& out, BpeScratch& scratch) const {
@@ -122,6 +124,8 @@ void Bpe::merge_long(std::string_view piece, Queue& queue, std::vector<TokenId>&
 }
 
 void Bpe::encode_uncached(std::string_view piece, uint64_t hash, std::vector<TokenId>& out, BpeScratch& scratch) const {
+  if (!complete_ && !std::all_of(piece.begin(), piece.end(), [&](char byte) { return symbol_of(byte) >= 0; }))
+    return encode(without_unknown_bytes(piece), out, scratch);
   const TokenId token = vocab_->find(piece, hash);
   std::atomic<uint8_t>* whole = token < 0 ? nullptr : &whole_[static_cast<size_t>(token)];
   if (whole && (ignore_merges_ || whole->load(std::memory_order_relaxed) == kYes)) return out.push_back(token);

@@ -66,13 +66,15 @@ class Bpe {
   void merge_short(std::string_view piece, std::vector<TokenId>& out, BpeScratch& scratch) const;
   template <class Queue>
   void merge_long(std::string_view piece, Queue& queue, std::vector<TokenId>& out, BpeScratch& scratch) const;
-  TokenId symbol_of(char byte) const;
+  TokenId symbol_of(char byte) const;  ///< -1: the vocabulary has no token for it
+  std::string without_unknown_bytes(std::string_view piece) const;
   size_t slot_of(uint64_t pair) const;
   uint32_t rank_of(TokenId left, TokenId right) const;
 
   const BpeVocab* vocab_;
   bool ignore_merges_;
   std::array<TokenId, 256> byte_tokens_;
+  bool complete_ = true;     // every byte has a token
   std::vector<Slot> slots_;  // open addressing, a power of two
   std::vector<TokenId> merged_of_rank_;
   uint64_t seed_;

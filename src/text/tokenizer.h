@@ -33,8 +33,9 @@ class Tokenizer {
     bool add_special = false;
   };
   /// The ids of `text`. A byte that is not part of valid UTF-8 becomes the token of that byte, so that decoding gives
-  /// it back (U+FFFD in the few vocabularies that have no token for 0xC0, 0xC1, 0xF5..0xFF). Throws Error if the
-  /// vocabulary lacks a byte of the text, or if a regular expression exceeds its limits.
+  /// it back (U+FFFD in the few vocabularies that have no token for 0xC0, 0xC1, 0xF5..0xFF). A byte that the
+  /// vocabulary lacks (SmolLM2 has none for some control characters) is left out, as the reference tokenizers do.
+  /// Throws Error if a regular expression exceeds its limits.
   std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const;
   std::vector<TokenId> encode(std::string_view text) const { return encode(text, EncodeOptions{}); }
 
