@@ -21,7 +21,7 @@ struct RunCommand {
   std::string model, prompt, template_file, jsonl_file;
   std::vector<std::string> stop;
   size_t parallel = 4, logprobs = 0;
-  bool json = false, jsonl = false, raw = false, wants_logprobs = false;
+  bool json = false, jsonl = false, raw = false;
 };
 
 /// On a terminal the answer is rendered; in a pipe stdout holds the answer alone, and the thinking goes to stderr.
@@ -110,6 +110,8 @@ int run_one(const RunCommand& command, const Settings& settings, Engine& engine,
 
 int run(const RunCommand& command, const Settings& settings) {
   if (command.jsonl && !command.prompt.empty()) throw UsageError("run: expected a PROMPT or --jsonl, found both");
+  if (command.logprobs > 0 && !command.json && !command.jsonl)
+    throw UsageError("--logprobs: expected --json or --jsonl with it, found neither");
   if (command.parallel == 0 || command.parallel > 1024)
     throw UsageError(cat("--parallel: expected 1 to 1024, found ", command.parallel));
   EngineOptions engine_settings = engine_options(settings);
@@ -118,7 +120,7 @@ int run(const RunCommand& command, const Settings& settings) {
   const std::unique_ptr<Engine> engine = load_engine(command.model, engine_settings, command.template_file);
   AnswerOptions options = answer_options(*engine, settings);
   options.stop = command.stop;
-  options.logprobs = command.wants_logprobs;
+  options.logprobs = command.json || command.jsonl;
   options.top_logprobs = command.logprobs;
   print_err(first_line(*engine, options.sampling.seed) + "\n");
   if (!command.jsonl) return run_one(command, settings, *engine, options);
@@ -139,8 +141,7 @@ void add_run(CLI::App& app, Invocation& invocation) {
   command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or OWNER/NAME")->required();
   command->add_option("PROMPT", options->prompt, "the question; without it: standard input");
   command->add_option("--stop", options->stop, "end the answer before this text (may be repeated)")->expected(1);
-  CLI::Option* logprobs = command->add_option("--logprobs", options->logprobs,
-                                              "with --json: log-probabilities, and those of the N most likely tokens");
+  command->add_option("--logprobs", options->logprobs, "with --json: also those of the N most likely tokens");
   command->add_option("--template", options->template_file, "a Jinja file instead of the model's chat template");
   command->add_flag("--raw", options->raw, "no chat template: the prompt is continued; control tokens in it count");
   command->add_flag("--json", options->json, "print an object: text, tokens, log-probabilities, timings");
@@ -152,8 +153,7 @@ void add_run(CLI::App& app, Invocation& invocation) {
   add_answer_flags(*command, invocation);
   add_engine_flags(*command, invocation);
   command->footer("Example:  fathom run MODEL \"Why is the sky blue?\" --seed 7");
-  command->callback([&invocation, options, logprobs] {
-    options->wants_logprobs = logprobs->count() > 0;
+  command->callback([&invocation, options] {
     invocation.run = [options](const Settings& settings) { return run(*options, settings); };
   });
 }

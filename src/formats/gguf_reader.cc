@@ -136,7 +136,7 @@ void GgufReader::read_metadata(uint64_t count) {
   constexpr uint64_t kSmallestEntry = 8 + 1 + 4 + 1;
   if (count > kMaxKeys || count > file_.size() / kSmallestEntry)
     throw Error(cat(what_, ": a file of ", file_.size(), " bytes cannot have ", count, " metadata keys (at most ",
-                    kMaxKeys, ")"));
+                    kMaxKeys, "): is it still downloading, or cut off?"));
   GgufMetadata& metadata = header_.metadata;
   for (uint64_t i = 0; i < count; ++i) {
     GgufMetadata::Entry entry = take_entry();

@@ -174,6 +174,9 @@ class Run(unittest.TestCase):
         self.assertEqual((code, answer["format"], answer["seed"], answer["finish_reason"]), (0, "fathom.answer", 1, "length"))
         self.assertEqual([step["id"] for step in answer["logprobs"]], answer["ids"])
         self.assertEqual([len(step["top"]) for step in answer["logprobs"]], [2, 2, 2])
+        code, out, _ = run("run", MODEL, "Hi", "--json", "--max-tokens", "3", "--seed", "1")
+        plain = json.loads(out)
+        self.assertEqual([step["logprob"] for step in plain["logprobs"]], [step["logprob"] for step in answer["logprobs"]])
         self.assertIn("first_token_s", answer["timings"])
 
     def test_a_budget_ends_the_thinking_and_an_answer_comes(self):
