@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/folders.h"
@@ -55,6 +57,10 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
+    const std::vector<CLI::App*> known = app.get_subcommands([](const CLI::App*) { return true; });
+    if (argc > 1 && *argv[1] != '-' &&
+        std::none_of(known.begin(), known.end(), [&](const CLI::App* c) { return c->get_name() == argv[1]; }))
+      throw UsageError(cat("expected a command (fathom --help lists them), found '", argv[1], "'"));
     return app.exit(e) == 0 ? 0 : 2;
   }
   Settings settings = Settings::load(config_folder() / "config.toml");

@@ -1,5 +1,8 @@
 #include "cli/folders.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -16,11 +19,18 @@ fs::path from_environment(const char* name) {
   return value ? fs::path(value) : fs::path();
 }
 
+/// $HOME, else the account's own.
+fs::path home_folder() {
+  if (const fs::path home = from_environment("HOME"); home.is_absolute()) return home;
+  const passwd* account = ::getpwuid(::getuid());
+  return account && account->pw_dir ? fs::path(account->pw_dir) : fs::path("/");
+}
+
 fs::path folder(const char* below_fathom_home, const char* xdg_variable, const char* below_home) {
   if (const fs::path home = from_environment("FATHOM_HOME"); !home.empty()) return home / below_fathom_home;
   // A relative path is to be ignored, says the XDG Base Directory Specification.
   if (const fs::path xdg = from_environment(xdg_variable); xdg.is_absolute()) return xdg / "fathom";
-  return from_environment("HOME") / below_home / "fathom";
+  return home_folder() / below_home / "fathom";
 }
 
 std::vector<fs::path> children(const fs::path& folder) {

@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/run_batch.h"
+#include "text/utf8.h"
 
 namespace fathom {
 namespace {
@@ -82,6 +83,9 @@ std::string ending(const Answer& answer, const Engine& engine) {
 int run_one(const RunCommand& command, const Settings& settings, Engine& engine, const AnswerOptions& options) {
   std::string text = command.prompt;
   if (text.empty()) text = read_all(std::cin, "standard input");
+  if (interrupted()) return 130;
+  if (valid_utf8_prefix(text) != text.size())
+    print_err("note: the prompt is not valid UTF-8: its wrong bytes are taken as bytes\n");
   if (text.empty()) throw UsageError("run: expected a prompt as an argument or on standard input, found none");
   if (!command.raw && !engine.has_chat_template())
     print_err("note: the model has no chat template: the prompt is continued as plain text\n");
@@ -103,6 +107,8 @@ int run_one(const RunCommand& command, const Settings& settings, Engine& engine,
     for (const auto& [key, value] : answer_json(answer, engine.tokenizer(), options.sampling.seed)) out[key] = value;
     print_out(to_json(out) + "\n");
   }
+  if (options.thinking_budget && answer.thinking.empty() && !answer.stats.budget_spent)
+    print_err("note: the model did not think: --budget had nothing to end\n");
   if (const std::string why = ending(answer, engine); !why.empty()) print_err("note: " + why + "\n");
   print_err(stats_line(answer.stats) + "\n");
   return answer.finish_reason == FinishReason::kCancelled ? 130 : 0;
