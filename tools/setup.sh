@@ -34,6 +34,7 @@ libpcre2-dev regular expressions of tokenizers
 libcmark-dev Markdown at the terminal
 libedit-dev line editing at the terminal
 libsodium-dev hashes
+libcurl4-openssl-dev downloads models
 EOF
 }
 

@@ -30,6 +30,13 @@ void add_answer_flags(CLI::App& command, Invocation& invocation);
 
 void add_chat(CLI::App& app, Invocation& invocation);
 void add_run(CLI::App& app, Invocation& invocation);
+void add_pull(CLI::App& app, Invocation& invocation);
+void add_list(CLI::App& app, Invocation& invocation);
+void add_rm(CLI::App& app, Invocation& invocation);
+void add_inspect(CLI::App& app, Invocation& invocation);
+void add_convert(CLI::App& app, Invocation& invocation);
+void add_quantize(CLI::App& app, Invocation& invocation);
+void add_imatrix(CLI::App& app, Invocation& invocation);
 void add_tokenize(CLI::App& app, Invocation& invocation);
 void add_render(CLI::App& app, Invocation& invocation);
 void add_logits(CLI::App& app, Invocation& invocation);

@@ -51,6 +51,10 @@ class GgufMetadata {
   std::vector<int64_t> integers(std::string_view key) const;     ///< empty: absent
   const std::vector<Entry>& entries() const { return entries_; }
   const std::string& what() const { return what_; }  ///< the file, for messages
+  /// The value's bytes as stored; of an array its elements.
+  std::string_view value_bytes(const Entry& entry) const {
+    return std::string_view(header_).substr(entry.offset, entry.size);
+  }
 
  private:
   friend class GgufReader;
