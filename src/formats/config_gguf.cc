@@ -22,7 +22,8 @@ constexpr std::array<Architecture, 5> kArchitectures = {{
 
 class Reader {
  public:
-  Reader(const GgufFile& file, std::vector<std::string>* notes) : file_(file), m_(file.metadata()), notes_(notes) {}
+  Reader(const GgufMetadata& metadata, const ShapeOf& shape_of, std::vector<std::string>* notes)
+      : m_(metadata), shape_of_(shape_of), notes_(notes) {}
 
   ModelConfig read() {
     read_architecture();
@@ -73,7 +74,7 @@ class Reader {
 
   size_t vocab_size() const {
     if (const std::optional<uint64_t> n = m_.integer(key("vocab_size"))) return *n;
-    if (file_.has("token_embd.weight")) return file_.tensor("token_embd.weight").dim(0);
+    if (const Shape* shape = shape_of_("token_embd.weight")) return (*shape)[0];
     return m_.strings("tokenizer.ggml.tokens").size();
   }
 
@@ -92,8 +93,8 @@ class Reader {
     }
     c_.max_position_embeddings = count("context_length");
     c_.rms_norm_eps = number("attention.layer_norm_rms_epsilon", 1e-6);
-    c_.tie_word_embeddings = !file_.has("output.weight");
-    c_.attention_bias = file_.has("blk.0.attn_q.bias");
+    c_.tie_word_embeddings = shape_of_("output.weight") == nullptr;
+    c_.attention_bias = shape_of_("blk.0.attn_q.bias") != nullptr;
     c_.rope_interleaved = architecture_ == "llama" || architecture_ == "deepseek2";
   }
 
@@ -197,12 +198,12 @@ class Reader {
                       c_.num_hidden_layers, ", found ", mtp));
     c_.num_hidden_layers -= mtp;
     // A file of the trunk alone may still carry the key.
-    const bool present = file_.has(cat("blk.", c_.num_hidden_layers, ".nextn.eh_proj.weight"));
+    const bool present = shape_of_(cat("blk.", c_.num_hidden_layers, ".nextn.eh_proj.weight")) != nullptr;
     c_.num_nextn_predict_layers = present ? mtp : 0;
   }
 
-  const GgufFile& file_;
   const GgufMetadata& m_;
+  const ShapeOf& shape_of_;
   std::vector<std::string>* notes_;
   std::string architecture_;
   ModelConfig c_;
@@ -211,7 +212,12 @@ class Reader {
 }  // namespace
 
 ModelConfig config_from_gguf(const GgufFile& file, std::vector<std::string>* notes) {
-  return Reader(file, notes).read();
+  const auto shape_of = [&](std::string_view name) { return file.shape(name); };
+  return Reader(file.metadata(), shape_of, notes).read();
+}
+
+ModelConfig config_from_gguf(const GgufMetadata& metadata, const ShapeOf& shape_of, std::vector<std::string>* notes) {
+  return Reader(metadata, shape_of, notes).read();
 }
 
 GenerationConfig generation_config_from_gguf(const GgufMetadata& metadata) {

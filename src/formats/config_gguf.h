@@ -1,7 +1,9 @@
 // GGUF metadata to the same ModelConfig that config.json gives (spec/gguf.md 2). Called by formats/gguf_checkpoint.cc.
 // No state: thread-safe.
 #pragma once
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/checkpoint.h"
@@ -16,6 +18,11 @@ namespace fathom {
 /// (V3). Files from before the group keys get the groups of the published model with as many experts (V3: 8, 4 of 256;
 /// V2: 8, 3 of 160); each assumption is appended to `notes` if that is not null.
 ModelConfig config_from_gguf(const GgufFile& file, std::vector<std::string>* notes = nullptr);
+
+/// The same from metadata and the shapes of the tensors by name (null: there is no such tensor): for headers alone.
+using ShapeOf = std::function<const Shape*(std::string_view name)>;
+ModelConfig config_from_gguf(const GgufMetadata& metadata, const ShapeOf& shape_of,
+                             std::vector<std::string>* notes = nullptr);
 
 /// general.sampling.*
 GenerationConfig generation_config_from_gguf(const GgufMetadata& metadata);

@@ -195,6 +195,11 @@ void GgufFile::add_siblings(const std::filesystem::path& first) {
                     tensors_.size()));
 }
 
+const Shape* GgufFile::shape(std::string_view name) const {
+  const auto it = index_.find(std::string(name));
+  return it == index_.end() ? nullptr : &tensors_[it->second].shape;
+}
+
 std::optional<Located> GgufFile::locate(std::string_view name) const {
   const auto it = index_.find(std::string(name));
   if (it == index_.end()) return std::nullopt;

@@ -80,6 +80,7 @@ class GgufFile {
   /// All tensors of all parts, in the files' order. Shapes are outermost dimension first: GGUF's ne reversed.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  const Shape* shape(std::string_view name) const;  ///< null: there is no such tensor
   std::optional<Located> locate(std::string_view name) const;
   /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
   Tensor tensor(std::string_view name) const;

@@ -160,9 +160,11 @@ StoredRange GgufReader::take_tensor() {
   range.info.shape = Shape(std::span<const size_t>(dims.data(), n_dims));
   const auto type = take<uint32_t>();
   const std::optional<DType> dtype = dtype_from_gguf(type);
-  if (!dtype) throw Error(cat(what, ": tensor type ", type, " is not supported (", type_name(type), ")"));
-  range.info.dtype = *dtype;
-  range.info.size_bytes = stored_bytes(what, *dtype, range.info.shape);
+  if (!dtype && !lenient_) throw Error(cat(what, ": tensor type ", type, " is not supported (", type_name(type), ")"));
+  // An unknown type's shape is checked as if it had bytes, so that it can be counted.
+  range.info.dtype = dtype.value_or(DType::kU8);
+  range.info.size_bytes = stored_bytes(what, range.info.dtype, range.info.shape);
+  if (!dtype) header_.foreign_types.emplace(header_.ranges.size(), type), range.info.size_bytes = 0;
   range.offset = take<uint64_t>();
   return range;
 }
@@ -187,16 +189,19 @@ void GgufReader::place_tensors() {
     throw Error(
         cat(what_, ": general.alignment: expected a power of two up to ", kMaxAlignment, ", found ", alignment));
   const uint64_t data = *checked_align<uint64_t>(at_, alignment);
+  header_.header_bytes = header_.needed_bytes = at_;
   std::vector<const StoredRange*> order;
   for (StoredRange& range : header_.ranges) {
     const std::string what = cat(what_, ": tensor ", printable(range.info.name));
     if (range.offset % alignment != 0)
       throw Error(cat(what, ": expected an offset that is a multiple of ", alignment, ", found ", range.offset));
     const std::optional<uint64_t> begin = checked_add<uint64_t>(range.offset, data);
-    if (!begin || !range_fits(*begin, range.info.size_bytes, file_.size()))
+    const std::optional<uint64_t> end = begin ? checked_add<uint64_t>(*begin, range.info.size_bytes) : std::nullopt;
+    if (!end || (!lenient_ && *end > file_.size()))
       throw Error(cat(what, ": its ", range.info.size_bytes, " bytes at ", range.offset, " end beyond the file's ",
                       file_.size(), " bytes: still downloading, or cut off"));
     range.offset = *begin;
+    header_.needed_bytes = std::max(header_.needed_bytes, *end);
     order.push_back(&range);
   }
   refuse_overlaps(what_, order);

@@ -34,7 +34,8 @@ constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
   throw Error(cat(folder.string(), ": no weights found"));
 }
 
-/// {tensor: file} of the index, with file names that stay inside the folder.
+}  // namespace
+
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   const json::value value = read_bounded_json(index, kMaxIndexBytes);
   const JsonObject map = JsonObject(value, index.string()).object("weight_map");
@@ -48,6 +49,8 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   }
   return out;
 }
+
+namespace {
 
 class HfCheckpoint final : public MappedCheckpoint {
  public:

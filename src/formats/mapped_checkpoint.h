@@ -1,6 +1,8 @@
 // What the two kinds of checkpoints share: tensors located in mapped files, experts cut out of stacks, FP8 scales.
 // Called by formats/hf_checkpoint.cc and formats/gguf_checkpoint.cc. Thread-safe after construction.
 #pragma once
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +45,9 @@ class MappedCheckpoint : public Checkpoint {
   std::vector<TensorInfo> tensors_;
   uint64_t weight_bytes_ = 0;
 };
+
+/// {tensor: file} of model.safetensors.index.json. Throws Error unless each is the name of a file beside the index.
+std::map<std::string, std::string> read_weight_map(const std::filesystem::path& index);
 
 std::unique_ptr<Checkpoint> open_hf_folder(const std::filesystem::path& folder);
 std::unique_ptr<Checkpoint> open_gguf(const std::filesystem::path& file);

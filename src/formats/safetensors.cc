@@ -105,7 +105,9 @@ void check_layout(const std::string& what, const std::vector<StoredRange>& range
   if (end != size) throw Error(cat(what, ": ", size - end, " bytes after the last tensor belong to no tensor"));
 }
 
-std::string read_header(const InputFile& file) {
+}  // namespace
+
+std::string read_safetensors_header(const InputFile& file) {
   const std::string what = file.path().string();
   if (file.size() < 8)
     throw Error(
@@ -123,8 +125,6 @@ std::string read_header(const InputFile& file) {
   return header;
 }
 
-}  // namespace
-
 std::optional<std::string_view> safetensors_name(DType type) {
   for (const NamedType& t : kTypes)
     if (t.type == type) return t.name;
@@ -133,7 +133,7 @@ std::optional<std::string_view> safetensors_name(DType type) {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path) {
   const InputFile file(path);
-  const std::string what = path.string(), header = read_header(file);
+  const std::string what = path.string(), header = read_safetensors_header(file);
   const uint64_t data = 8 + header.size();
   const json::value root = parse_json(header, cat(what, ": header"));
   const JsonObject object(root, cat(what, ": header"));

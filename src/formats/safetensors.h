@@ -40,6 +40,9 @@ class SafetensorsFile {
   std::shared_ptr<const MappedFile> mapping_;
 };
 
+/// The JSON header's text, its length checked against the file. Throws Error naming the file.
+std::string read_safetensors_header(const InputFile& file);
+
 /// The format's name of a type, "F8_E4M3"; nullopt for GGUF's block types.
 std::optional<std::string_view> safetensors_name(DType type);
 
