@@ -7,6 +7,7 @@
 #include "cli/engine_loader.h"
 #include "cli/output.h"
 #include "engine/forced.h"
+#include "engine/memory.h"
 #include "formats/safetensors.h"
 
 namespace fathom {

@@ -40,9 +40,6 @@ struct EngineInfo {
   std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
 
-/// Memory that this process can still take: MemAvailable, and the cgroup's limit where there is one.
-uint64_t available_memory_bytes();
-
 class Engine {
  public:
   /// Throws Error for a broken file, UsageError for an impossible option, ResourceError with the numbers where memory

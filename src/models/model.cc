@@ -10,13 +10,13 @@ Tensor DecoderLayer::forward(Context& ctx, const Tensor& x, const ForwardState& 
   return add(ctx, a, mlp->forward(ctx, rms_norm(ctx, a, post_attention_layernorm, eps)));
 }
 
-KvLayout Model::kv_layout(CacheType type) const {
+KvLayout kv_layout(const ModelConfig& config, CacheType type) {
   KvLayout layout{.type = type};
-  for (size_t i = 0; i < layers_.size() + (mtp_ ? 1 : 0); ++i) {
-    if (config_.is_mla())
-      layout.add_mla(config_.kv_lora_rank + config_.qk_rope_head_dim);
+  for (size_t i = 0; i < config.num_hidden_layers + (config.num_nextn_predict_layers ? 1 : 0); ++i) {
+    if (config.is_mla())
+      layout.add_mla(config.kv_lora_rank + config.qk_rope_head_dim);
     else
-      layout.add_gqa(config_.num_key_value_heads, config_.head_dim);
+      layout.add_gqa(config.num_key_value_heads, config.head_dim);
   }
   return layout;
 }

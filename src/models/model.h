@@ -36,12 +36,14 @@ struct MtpModule {
   DecoderLayer layer;
 };
 
+/// What a position of the KV cache holds: the layers, then the first MTP module's.
+KvLayout kv_layout(const ModelConfig& config, CacheType type);
+
 class Model {
  public:
   const ModelConfig& config() const { return config_; }
   const Weights& weights() const { return *weights_; }
-  /// What a position of the KV cache holds: the layers, then the MTP module's.
-  KvLayout kv_layout(CacheType type) const;
+  KvLayout kv_layout(CacheType type) const { return fathom::kv_layout(config_, type); }
   bool has_mtp() const { return mtp_ != nullptr; }
 
   /// Hidden states after the final norm, [T, D]. Stores T positions in the pages of every sequence in the batch.
