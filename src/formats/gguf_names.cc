@@ -71,6 +71,13 @@ std::optional<std::string_view> look_up(const std::array<Names, n>& table, std::
   return std::nullopt;
 }
 
+template <size_t n>
+std::optional<std::string_view> look_up_gguf(const std::array<Names, n>& table, std::string_view stem) {
+  for (const Names& names : table)
+    if (names.gguf == stem) return names.hf;
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<ExpertName> expert_name(std::string_view name) {
@@ -94,6 +101,27 @@ std::optional<std::string> gguf_name(std::string_view name) {
   const std::optional<std::string_view> gguf = layer ? look_up(kLayer, stem) : look_up(kModel, stem);
   if (!gguf) return std::nullopt;
   return layer ? cat("blk.", *layer, ".", *gguf, suffix) : cat(*gguf, suffix);
+}
+
+std::optional<std::string> hf_name(std::string_view name) {
+  std::string_view rest = name;
+  const std::optional<size_t> layer = take_number(rest, "blk.");
+  if (layer && rest == "exp_probs_b.bias") return cat("model.layers.", *layer, ".mlp.gate.e_score_correction_bias");
+  const size_t dot = rest.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view stem = rest.substr(0, dot), suffix = rest.substr(dot);
+  if (suffix != ".weight" && suffix != ".bias") return std::nullopt;
+  const std::optional<std::string_view> hf = layer ? look_up_gguf(kLayer, stem) : look_up_gguf(kModel, stem);
+  if (!hf) return std::nullopt;
+  return layer ? cat("model.layers.", *layer, ".", *hf, suffix) : cat(*hf, suffix);
+}
+
+std::optional<ExpertStack> expert_stack(std::string_view name) {
+  const std::optional<size_t> layer = take_number(name, "blk.");
+  if (!layer) return std::nullopt;
+  for (const char* projection : {"gate", "up", "down", "gate_up"})
+    if (name == cat("ffn_", projection, "_exps.weight")) return ExpertStack{*layer, projection};
+  return std::nullopt;
 }
 
 std::string gguf_expert_stack(size_t layer, std::string_view projection) {

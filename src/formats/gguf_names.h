@@ -21,6 +21,17 @@ std::optional<ExpertName> expert_name(std::string_view name);
 /// counterpart. "model.layers.N.eh_proj.weight" becomes "blk.N.nextn.eh_proj.weight".
 std::optional<std::string> gguf_name(std::string_view name);
 
+/// The other way round: the Hugging Face name of a GGUF tensor, or nullopt (also for stacks of experts).
+std::optional<std::string> hf_name(std::string_view name);
+
+/// "blk.3.ffn_gate_exps.weight" taken apart.
+struct ExpertStack {
+  size_t layer;
+  std::string projection;  ///< "gate", "up", "down", "gate_up"
+};
+/// nullopt: not the GGUF name of a stack of experts.
+std::optional<ExpertStack> expert_stack(std::string_view name);
+
 /// "blk.3.ffn_gate_exps.weight"
 std::string gguf_expert_stack(size_t layer, std::string_view projection);
 /// "blk.3.ffn_gate_up_exps.weight": gate rows, then up rows.
