@@ -3,19 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <random>
 
 #include "base/error.h"
 
 namespace fathom {
-
-uint64_t random_hash_seed() {
-  static const uint64_t seed = [] {
-    std::random_device device;
-    return uint64_t{device()} << 32 | device();
-  }();
-  return seed;
-}
 
 BpeVocab::BpeVocab(const std::vector<std::string>& bytes, const std::vector<bool>& searchable)
     : seed_(random_hash_seed()) {

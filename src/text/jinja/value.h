@@ -8,12 +8,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/json.h"
+#include "base/seeded_hash.h"
 #include "text/jinja/text.h"
 
 namespace fathom::jinja {
@@ -131,7 +131,7 @@ class Dict {
  private:
   const Value* find_key(const std::string& key) const;
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> index_;
+  NameMap<size_t> index_;
   int depth_ = 1;
 };
 
