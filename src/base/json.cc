@@ -2,10 +2,9 @@
 
 #include <charconv>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace fathom {
 namespace {
@@ -133,6 +132,15 @@ class Writer {
   std::string out_;
 };
 
+/// The beginning of a text, cut between characters.
+std::string excerpt(std::string_view text) {
+  constexpr size_t kLongest = 80;
+  if (text.size() <= kLongest) return std::string(text);
+  size_t end = kLongest;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
+}
+
 std::string_view kind_name(const json::value& value) {
   switch (value.kind()) {
     case json::kind::null: return "null";
@@ -166,14 +174,11 @@ json::value parse_json(std::string_view text, std::string_view what) {
 }
 
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
-  std::error_code ec;
-  const uintmax_t size = std::filesystem::file_size(path, ec);
-  if (ec) throw Error(cat(path.string(), ": cannot be read: ", ec.message()));
-  if (size > limit) throw Error(cat(path.string(), ": expected at most ", limit, " bytes, found ", size));
-  std::ifstream in(path, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(in), {});
-  if (in.bad() || text.size() != size)
-    throw Error(cat(path.string(), ": reading stopped at byte ", text.size(), " of ", size));
+  // What was opened is what is measured and read: the name may lead elsewhere a moment later, or the file grow.
+  const InputFile file(path);
+  if (file.size() > limit) throw Error(cat(path.string(), ": expected at most ", limit, " bytes, found ", file.size()));
+  std::string text(file.size(), '\0');
+  file.read(0, text.data(), text.size());
   return text;
 }
 
@@ -199,8 +204,8 @@ const json::value* JsonObject::find(std::string_view key) const {
 
 void JsonObject::wrong(std::string_view key, std::string_view expected) const {
   const json::value* value = find(key);
-  throw Error(cat(what_, ": ", key, ": expected ", expected, ", found ",
-                  value ? to_json(*value).substr(0, 80) : std::string("nothing")));
+  throw Error(cat(what_, ": ", excerpt(key), ": expected ", expected, ", found ",
+                  value ? excerpt(to_json(*value)) : std::string("nothing")));
 }
 
 int64_t JsonObject::integer(std::string_view key) const {

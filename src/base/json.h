@@ -17,7 +17,8 @@ json::value parse_json(std::string_view text, std::string_view what);
 /// Reads and parses a file. Throws Error naming the path.
 json::value read_json_file(const std::filesystem::path& path);
 
-/// The whole file. Throws Error naming the path; `limit` bytes at most.
+/// The whole file. Throws Error naming the path if it is no regular file (which nobody waits for) or has more than
+/// `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
 struct JsonStyle {

@@ -11,7 +11,10 @@ namespace {
 /// The GGUF model in a folder that is no Hugging Face folder; empty where there is none. Throws Error if there are two.
 fs::path only_gguf(const fs::path& folder) {
   fs::path found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+  std::error_code ec;
+  fs::directory_iterator entries(folder, ec);
+  if (ec) throw Error(cat(folder.string(), ": cannot be listed: ", ec.message()));
+  for (const fs::directory_entry& entry : entries) {
     const std::string name = entry.path().filename().string();
     if (entry.path().extension() != ".gguf") continue;
     if (name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos) continue;
@@ -27,12 +30,14 @@ fs::path only_gguf(const fs::path& folder) {
 
 std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path) {
   require_present(path, "the model");
-  if (fs::is_directory(path)) {
-    const fs::path gguf = fs::exists(path / "config.json") ? fs::path() : only_gguf(path);
+  std::error_code ec;
+  if (fs::is_directory(path, ec)) {
+    const fs::path gguf = is_there(path / "config.json") ? fs::path() : only_gguf(path);
     return gguf.empty() ? open_hf_folder(path) : open_gguf(gguf);
   }
   if (is_unfinished(path)) throw Error(cat(path.string(), ": still downloading"));
   refuse_pickle(path);
+  refuse_foreign(InputFile(path));
   if (path.extension() == ".safetensors")
     throw Error(cat(path.string(), ": expected the folder of the model, with config.json, found one of its files"));
   return open_gguf(path);

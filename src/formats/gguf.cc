@@ -29,12 +29,9 @@ double decimal(float x) {
   return value;
 }
 
-/// PREFIX-00002-of-00003.gguf: where the number stands in the name, and the count.
-struct SplitName {
-  std::string prefix;
-  uint64_t number, count;
-};
-std::optional<SplitName> split_name(const std::string& name) {
+}  // namespace
+
+std::optional<GgufSplitName> gguf_split_name(const std::string& name) {
   constexpr std::string_view kTail = "-00001-of-00001.gguf";
   if (name.size() <= kTail.size() || !name.ends_with(".gguf")) return std::nullopt;
   const std::string_view tail = std::string_view(name).substr(name.size() - kTail.size());
@@ -46,19 +43,17 @@ std::optional<SplitName> split_name(const std::string& name) {
   };
   const std::optional<uint64_t> number = digits(1), count = digits(10);
   if (!number || !count) return std::nullopt;
-  return SplitName{name.substr(0, name.size() - kTail.size()), *number, *count};
+  return GgufSplitName{name.substr(0, name.size() - kTail.size()), *number, *count};
 }
 
-std::filesystem::path part_path(const std::filesystem::path& folder, const SplitName& name, uint64_t number) {
+std::filesystem::path gguf_part_path(const std::filesystem::path& folder, const GgufSplitName& name, uint64_t number) {
   char tail[40];
   std::snprintf(tail, sizeof tail, "-%05d-of-%05d.gguf", static_cast<int>(number), static_cast<int>(name.count));
   return folder / (name.prefix + tail);
 }
 
-}  // namespace
-
 const GgufMetadata::Entry* GgufMetadata::find(std::string_view key) const {
-  const auto it = index_.find(std::string(key));
+  const auto it = index_.find(key);
   return it == index_.end() ? nullptr : &entries_[it->second];
 }
 
@@ -85,6 +80,11 @@ int64_t GgufMetadata::integer_at(const Entry& entry, GgufType type, size_t offse
   }
 }
 
+uint64_t GgufMetadata::count(std::string_view key) const {
+  const Entry* entry = find(key);
+  return entry ? entry->count : 0;
+}
+
 std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
   const Entry* entry = find(key);
   std::vector<int64_t> out;
@@ -92,6 +92,7 @@ std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
   if (entry->count == 0) return out;
   const size_t stride = entry->size / entry->count;
   if (entry->element == GgufType::kString) wrong(*entry, "integers");
+  out.reserve(entry->count);
   for (uint64_t i = 0; i < entry->count; ++i)
     out.push_back(integer_at(*entry, entry->element, entry->offset + i * stride));
   return out;
@@ -100,12 +101,14 @@ std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
 std::optional<uint64_t> GgufMetadata::integer(std::string_view key) const {
   const Entry* entry = find(key);
   if (!entry) return std::nullopt;
-  const std::vector<int64_t> values = integers(key);
-  if (values.empty()) wrong(*entry, "an integer");
-  for (int64_t value : values)
-    if (value != values[0]) wrong(*entry, "one integer for all layers");
-  if (values[0] < 0) wrong(*entry, "an integer that is not negative");
-  return static_cast<uint64_t>(values[0]);
+  if (entry->count == 0 || entry->element == GgufType::kString) wrong(*entry, "an integer");
+  const size_t stride = entry->size / entry->count;
+  const int64_t value = integer_at(*entry, entry->element, entry->offset);
+  for (uint64_t i = 1; i < entry->count; ++i)
+    if (integer_at(*entry, entry->element, entry->offset + i * stride) != value)
+      wrong(*entry, "one integer for all layers");
+  if (value < 0) wrong(*entry, "an integer that is not negative");
+  return static_cast<uint64_t>(value);
 }
 
 std::optional<double> GgufMetadata::number(std::string_view key) const {
@@ -148,8 +151,8 @@ std::vector<std::string> GgufMetadata::strings(std::string_view key) const {
 }
 
 GgufFile::GgufFile(const std::filesystem::path& path) : path_(path) {
-  const std::optional<SplitName> name = split_name(path.filename().string());
-  if (name && name->number != 1) path_ = part_path(path.parent_path(), *name, 1);
+  const std::optional<GgufSplitName> name = gguf_split_name(path.filename().string());
+  if (name && name->number != 1) path_ = gguf_part_path(path.parent_path(), *name, 1);
   if (path_ != path) require_present(path_, "the first part of this split model");
   add_part(path_, 0);
   if (metadata_.integer("split.count").value_or(0) > 1) add_siblings(path_);
@@ -180,12 +183,12 @@ void GgufFile::add_part(const std::filesystem::path& path, size_t number) {
 
 void GgufFile::add_siblings(const std::filesystem::path& first) {
   const uint64_t count = *metadata_.integer("split.count");
-  const std::optional<SplitName> name = split_name(first.filename().string());
+  const std::optional<GgufSplitName> name = gguf_split_name(first.filename().string());
   if (!name || name->count != count || count > kMaxParts)
     throw Error(cat(first.string(), ": split.count is ", count, ", so expected a name that ends in -00001-of-", count,
                     " with five digits each"));
   for (uint64_t number = 1; number < count; ++number) {
-    const std::filesystem::path part = part_path(first.parent_path(), *name, number + 1);
+    const std::filesystem::path part = gguf_part_path(first.parent_path(), *name, number + 1);
     require_present(part, cat("part ", number + 1, " of ", count));
     add_part(part, number);
   }
@@ -196,12 +199,12 @@ void GgufFile::add_siblings(const std::filesystem::path& first) {
 }
 
 const Shape* GgufFile::shape(std::string_view name) const {
-  const auto it = index_.find(std::string(name));
+  const auto it = index_.find(name);
   return it == index_.end() ? nullptr : &tensors_[it->second].shape;
 }
 
 std::optional<Located> GgufFile::locate(std::string_view name) const {
-  const auto it = index_.find(std::string(name));
+  const auto it = index_.find(name);
   if (it == index_.end()) return std::nullopt;
   return places_[it->second];
 }

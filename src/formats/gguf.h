@@ -8,9 +8,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "base/seeded_hash.h"
 #include "formats/tensor_info.h"
 
 namespace fathom {
@@ -49,6 +49,7 @@ class GgufMetadata {
   std::optional<std::string> string(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;  ///< empty: absent
   std::vector<int64_t> integers(std::string_view key) const;     ///< empty: absent
+  uint64_t count(std::string_view key) const;  ///< elements of an array, 1 for a single value; 0: absent
   const std::vector<Entry>& entries() const { return entries_; }
   const std::string& what() const { return what_; }  ///< the file, for messages
   /// The value's bytes as stored; of an array its elements.
@@ -64,8 +65,17 @@ class GgufMetadata {
 
   std::string what_, header_;
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> index_;
+  NameMap<size_t> index_;
 };
+
+/// PREFIX-00002-of-00003.gguf, the name of one part of a split model.
+struct GgufSplitName {
+  std::string prefix;
+  uint64_t number, count;
+};
+/// nullopt: not such a name.
+std::optional<GgufSplitName> gguf_split_name(const std::string& name);
+std::filesystem::path gguf_part_path(const std::filesystem::path& folder, const GgufSplitName& name, uint64_t number);
 
 class GgufFile {
  public:
@@ -79,7 +89,7 @@ class GgufFile {
   size_t parts() const { return parts_.size(); }
   /// All tensors of all parts, in the files' order. Shapes are outermost dimension first: GGUF's ne reversed.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  bool has(std::string_view name) const { return index_.contains(name); }
   const Shape* shape(std::string_view name) const;  ///< null: there is no such tensor
   std::optional<Located> locate(std::string_view name) const;
   /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
@@ -96,7 +106,7 @@ class GgufFile {
   std::vector<std::shared_ptr<const MappedFile>> parts_;
   std::vector<TensorInfo> tensors_;
   std::vector<Located> places_;  // as tensors_
-  std::unordered_map<std::string, size_t> index_;
+  NameMap<size_t> index_;
 };
 
 }  // namespace fathom

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "formats/absent_file.h"
 
 namespace fathom {
 namespace {
@@ -211,6 +212,7 @@ GgufHeader GgufReader::read() {
   header_.metadata.what_ = what_;
   if (file_.size() < 4) throw Error(cat(what_, ": expected a GGUF file, found ", file_.size(), " bytes"));
   const auto magic = take<uint32_t>();
+  if (magic != 0x46554747) refuse_foreign(file_);
   if (magic != 0x46554747)
     throw Error(cat(what_, ": expected a GGUF file (it begins with \"GGUF\"), found other bytes"));
   header_.version = take<uint32_t>();

@@ -18,7 +18,8 @@ constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
 /// Why a folder without model.safetensors and without an index has no weights.
 [[noreturn]] void throw_no_weights(const fs::path& folder) {
   fs::path pickle, shard, unfinished;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+  std::error_code ec;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ec)) {
     if (is_unfinished(entry.path()))
       unfinished = entry.path();
     else if (is_pickle(entry.path()))
@@ -42,7 +43,8 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   std::map<std::string, std::string> out;
   for (const auto& [key, file] : map.raw()) {
     const std::string name = map.string(key);
-    if (fs::path(name).filename() != name || name.empty() || name == "." || name == "..")
+    if (fs::path(name).filename() != name || name.empty() || name == "." || name == ".." ||
+        name.find('\0') != std::string::npos)
       throw Error(cat(map.what(), ": ", printable(key), ": expected the name of a file beside the index, found ",
                       printable(name)));
     out[std::string(key)] = name;
@@ -57,9 +59,9 @@ class HfCheckpoint final : public MappedCheckpoint {
   explicit HfCheckpoint(const fs::path& folder) : folder_(folder) {
     what_ = folder.string();
     read_configs();
-    if (fs::exists(folder / "model.safetensors"))
+    if (is_there(folder / "model.safetensors"))
       add_file(folder / "model.safetensors");
-    else if (fs::exists(folder / "model.safetensors.index.json"))
+    else if (is_there(folder / "model.safetensors.index.json"))
       add_shards();
     else
       throw_no_weights(folder);
@@ -91,14 +93,15 @@ class HfCheckpoint final : public MappedCheckpoint {
     const json::value value = read_bounded_json(folder_ / "config.json");
     config_ = config_from_json(JsonObject(value, (folder_ / "config.json").string()));
     const fs::path path = folder_ / "generation_config.json";
-    if (!fs::exists(path)) return;
+    if (!is_there(path)) return;
     const json::value generation = read_bounded_json(path);
     const JsonObject object(generation, path.string());
     generation_config_ = generation_config_from_json(object);
     std::vector<int>& eos = config_.eos_token_ids;
-    for (int id : token_ids(object, "eos_token_id"))
-      if (std::find(eos.begin(), eos.end(), id) == eos.end()) eos.push_back(id);
+    const std::vector<int> more = token_ids(object, "eos_token_id");
+    eos.insert(eos.end(), more.begin(), more.end());
     std::sort(eos.begin(), eos.end());
+    eos.erase(std::unique(eos.begin(), eos.end()), eos.end());
     validate(config_, path.string());
   }
 
@@ -130,7 +133,7 @@ class HfCheckpoint final : public MappedCheckpoint {
   }
 
   std::optional<Located> locate(std::string_view name) const {
-    const auto it = file_of_.find(std::string(name));
+    const auto it = file_of_.find(name);
     return it == file_of_.end() ? std::nullopt : files_[it->second].locate(name);
   }
 
@@ -152,7 +155,7 @@ class HfCheckpoint final : public MappedCheckpoint {
 
   fs::path folder_;
   std::vector<SafetensorsFile> files_;
-  std::unordered_map<std::string, size_t> file_of_;
+  NameMap<size_t> file_of_;
 };
 
 }  // namespace

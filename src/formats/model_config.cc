@@ -1,5 +1,6 @@
 #include "formats/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -7,7 +8,8 @@
 namespace fathom {
 namespace {
 
-// Sizes of vectors may be large, numbers of things that models/ makes objects of may not.
+// Sizes that a tensor of the file must have may be large. Numbers of things that models/ makes objects of may not, and
+// neither may the sizes of one head: a table of angles is made of them before any tensor is asked for.
 constexpr size_t kMaxSize = (size_t{1} << 31) - 1, kMaxThings = 1 << 16, kMaxMtp = 16;
 
 class Validator {
@@ -38,8 +40,7 @@ class Validator {
     size("num_hidden_layers", c_.num_hidden_layers, kMaxThings);
     size("num_attention_heads", c_.num_attention_heads, kMaxThings);
     size("num_key_value_heads", c_.num_key_value_heads, kMaxThings);
-    size("head_dim", c_.head_dim);
-    size("head_dim", c_.head_dim, kMaxSize / c_.num_attention_heads);
+    size("head_dim", c_.head_dim, std::min(kMaxThings, kMaxSize / c_.num_attention_heads));
     size("max_position_embeddings", c_.max_position_embeddings);
     if (!c_.n_routed_experts || c_.first_k_dense_replace) size("intermediate_size", c_.intermediate_size);
     require(c_.num_attention_heads % c_.num_key_value_heads == 0, "num_key_value_heads",
@@ -49,7 +50,7 @@ class Validator {
   }
 
   void numbers() const {
-    positive("rms_norm_eps", c_.rms_norm_eps);
+    require(c_.rms_norm_eps > 0 && c_.rms_norm_eps <= 1, "rms_norm_eps", "a positive number up to 1", c_.rms_norm_eps);
     positive("routed_scaling_factor", c_.routed_scaling_factor);
     require(std::isfinite(c_.rope_theta) && c_.rope_theta > 1, "rope_theta", "a number above 1", c_.rope_theta);
   }
@@ -76,10 +77,10 @@ class Validator {
   }
 
   void mla() const {
-    size("kv_lora_rank", c_.kv_lora_rank);
-    size("qk_nope_head_dim", c_.qk_nope_head_dim);
-    size("qk_rope_head_dim", c_.qk_rope_head_dim);
-    size("v_head_dim", c_.v_head_dim, kMaxSize / c_.num_attention_heads);
+    size("kv_lora_rank", c_.kv_lora_rank, kMaxThings);
+    size("qk_nope_head_dim", c_.qk_nope_head_dim, kMaxThings);
+    size("qk_rope_head_dim", c_.qk_rope_head_dim, kMaxThings);
+    size("v_head_dim", c_.v_head_dim, std::min(kMaxThings, kMaxSize / c_.num_attention_heads));
     require(c_.q_lora_rank <= kMaxSize, "q_lora_rank", cat("at most ", kMaxSize), c_.q_lora_rank);
     require(c_.qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "an even number", c_.qk_rope_head_dim);
   }

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/json.h"
+#include "formats/absent_file.h"
 
 namespace fathom {
 namespace {
@@ -114,6 +115,7 @@ std::string read_safetensors_header(const InputFile& file) {
         cat(what, ": expected a safetensors file, found ", file.size(), " bytes: still downloading, or cut off"));
   uint64_t length = 0;
   file.read(0, &length, sizeof length);
+  if (length > kMaxHeader) refuse_foreign(file);
   if (length > kMaxHeader)
     throw Error(cat(what, ": expected a safetensors header of at most ", kMaxHeader, " bytes, found ", length,
                     " (not a safetensors file?)"));
@@ -153,7 +155,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
 }
 
 std::optional<Located> SafetensorsFile::locate(std::string_view name) const {
-  const auto it = index_.find(std::string(name));
+  const auto it = index_.find(name);
   if (it == index_.end()) return std::nullopt;
   return Located{mapping_, ranges_[it->second]};
 }

@@ -8,10 +8,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "base/seeded_hash.h"
 #include "formats/tensor_info.h"
 
 namespace fathom {
@@ -26,7 +26,7 @@ class SafetensorsFile {
   const std::filesystem::path& path() const { return path_; }
   const std::vector<StoredRange>& ranges() const { return ranges_; }  ///< in the header's order
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  bool has(std::string_view name) const { return index_.count(std::string(name)) != 0; }
+  bool has(std::string_view name) const { return index_.contains(name); }
   std::optional<Located> locate(std::string_view name) const;
   /// A view of the mapped data. Throws Error naming file and tensor if it is absent.
   Tensor tensor(std::string_view name) const;
@@ -35,7 +35,7 @@ class SafetensorsFile {
  private:
   std::filesystem::path path_;
   std::vector<StoredRange> ranges_;
-  std::unordered_map<std::string, size_t> index_;
+  NameMap<size_t> index_;
   std::map<std::string, std::string> metadata_;
   std::shared_ptr<const MappedFile> mapping_;
 };

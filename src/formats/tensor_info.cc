@@ -5,15 +5,31 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "text/utf8.h"
 
 namespace fathom {
 
+namespace {
+/// Neither a control character nor a mark or override of direction.
+bool may_be_shown(uint32_t code_point) {
+  const auto in = [&](uint32_t first, uint32_t last) { return code_point >= first && code_point <= last; };
+  return code_point >= 0x20 && !in(0x7F, 0x9F) && !in(0x200E, 0x200F) && !in(0x2028, 0x202E) && !in(0x2066, 0x2069);
+}
+}  // namespace
+
 std::string printable(std::string_view text) {
   constexpr size_t kLongest = 100;
-  std::string out(text.substr(0, kLongest));
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  if (text.size() > kLongest) out += "...";
+  std::string out;
+  size_t at = 0;
+  while (at < text.size() && at < kLongest) {
+    const Utf8Unit unit = next_utf8_unit(text.substr(at));
+    if (at + unit.size > kLongest) break;
+    const bool shown =
+        unit.status == Utf8Status::kValid && may_be_shown(decode_valid_utf8(text.data() + at).code_point);
+    out += shown ? text.substr(at, unit.size) : "?";
+    at += unit.size;
+  }
+  if (at < text.size()) out += "...";
   return out;
 }
 

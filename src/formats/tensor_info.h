@@ -25,7 +25,8 @@ struct StoredRange {
   uint64_t offset;  ///< of the first byte, from the beginning of the file
 };
 
-/// Text from outside as it may stand in a message: control characters replaced, at most 100 bytes.
+/// Text from outside as it may stand in a message: valid UTF-8 without control characters and without marks that change
+/// the direction of writing, at most 100 bytes; what is replaced becomes "?".
 std::string printable(std::string_view text);
 
 /// Bytes of a tensor of this type and shape. Throws Error naming `what` if the product overflows or the last dimension

@@ -25,6 +25,12 @@ std::string canonical_pre(const GgufMetadata& m) {
                   pre.empty() ? "none" : printable(pre)));
 }
 
+/// Before anything is taken apart: an empty string takes 8 bytes of a file and some 100 of memory.
+void at_most(const GgufMetadata& m, std::string_view key, size_t limit) {
+  if (m.count(key) > limit)
+    throw Error(cat(m.what(), ": key ", key, ": expected at most ", limit, " entries, found ", m.count(key)));
+}
+
 TokenKind kind_of(int64_t type) {
   switch (type) {
     case 3: return TokenKind::kControl;
@@ -47,6 +53,17 @@ void read_kinds(const GgufMetadata& m, TokenizerSpec& spec) {
           cat(m.what(), ": key tokenizer.ggml.token_type: expected 1 to 6, found ", types[i], " for token ", i));
     spec.kinds[i] = kind_of(types[i]);
   }
+  // Converters mark these control by their looks; the tokenizer they come from prints them.
+  for (const int64_t id : m.integers("fathom.tokenizer.visible_tokens")) {
+    if (id < 0 || static_cast<size_t>(id) >= types.size() || types[static_cast<size_t>(id)] != 3)
+      throw Error(cat(m.what(), ": key fathom.tokenizer.visible_tokens: expected ids of control tokens, found ", id));
+    spec.kinds[static_cast<size_t>(id)] = TokenKind::kUserDefined;
+  }
+}
+
+/// Nothing but padding: names for the rows of a model that came without a tokenizer.
+bool is_placeholder(const TokenizerSpec& spec) {
+  return std::all_of(spec.kinds.begin(), spec.kinds.end(), [](TokenKind k) { return k == TokenKind::kUnused; });
 }
 
 std::optional<TokenId> token_id(const GgufMetadata& m, const TokenizerSpec& spec, std::string_view name) {
@@ -83,14 +100,18 @@ std::optional<TokenizerSpec> tokenizer_from_gguf(const GgufMetadata& m) {
   const std::string model = m.string("tokenizer.ggml.model").value_or("");
   if (model != "gpt2")
     throw Error(cat(m.what(), ": key tokenizer.ggml.model: expected gpt2 (byte-level BPE), found ", printable(model)));
+  at_most(m, "tokenizer.ggml.tokens", kMaxTokens);
+  at_most(m, "tokenizer.ggml.merges", kMaxMerges);
+  at_most(m, "tokenizer.ggml.token_type", kMaxTokens);
   TokenizerSpec spec;
   spec.tokens = m.strings("tokenizer.ggml.tokens");
   read_kinds(m, spec);
+  if (is_placeholder(spec)) return std::nullopt;
   for (const std::string& merge : m.strings("tokenizer.ggml.merges"))
     spec.merges.push_back(split_merge(merge, cat(m.what(), ": key tokenizer.ggml.merges")));
   spec.pre = canonical_pre(m);
-  spec.ignore_merges = spec.pre == "llama-bpe";
-  spec.nfc = spec.pre == "qwen2";
+  spec.ignore_merges = m.boolean("fathom.tokenizer.ignore_merges").value_or(spec.pre == "llama-bpe");
+  spec.nfc = m.boolean("fathom.tokenizer.nfc").value_or(spec.pre == "qwen2");
   spec.bos = token_id(m, spec, "bos");
   spec.eos = token_id(m, spec, "eos");
   spec.pad = token_id(m, spec, "padding");

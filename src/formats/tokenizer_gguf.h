@@ -9,9 +9,12 @@
 
 namespace fathom {
 
-/// nullopt: the file has no tokenizer. Throws Error naming the key: a model other than byte-level BPE, an unknown
-/// pre-tokenizer, ids outside the vocabulary, merges that are no pairs.
+/// nullopt: the file has no tokenizer, or one of unused tokens only. Throws Error naming the key: a model other than
+/// byte-level BPE, an unknown pre-tokenizer, ids outside the vocabulary, merges that are no pairs.
 std::optional<TokenizerSpec> tokenizer_from_gguf(const GgufMetadata& metadata);
+
+// The largest published vocabulary has 262,144 tokens, the largest list of merges 580,604 entries.
+inline constexpr size_t kMaxTokens = size_t{1} << 20, kMaxMerges = size_t{1} << 21;
 
 /// "left right", as both formats write merges. Throws Error naming `what` if it is not two parts.
 std::pair<std::string, std::string> split_merge(std::string_view merge, std::string_view what);

@@ -1,8 +1,8 @@
 #include "formats/tokenizer_json.h"
 
 #include <algorithm>
-#include <unordered_map>
 
+#include "formats/absent_file.h"
 #include "formats/json_file.h"
 #include "formats/tensor_info.h"
 #include "formats/tokenizer_gguf.h"
@@ -13,9 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The largest published tokenizer.json has 35 MB and 262,144 tokens.
+// The largest published tokenizer.json has 35 MB.
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{128} << 20;
-constexpr size_t kMaxTokens = size_t{1} << 21;
 
 [[noreturn]] void refuse(const JsonObject& part, std::string_view expected, std::string_view found) {
   throw Error(cat(part.what(), ": expected ", expected, ", found ", printable(found)));
@@ -38,8 +37,6 @@ class Reader {
   TokenizerSpec read() {
     read_model();
     read_added_tokens();
-    for (size_t id = 0; id < spec_.tokens.size(); ++id)
-      if (spec_.kinds[id] != TokenKind::kUnused) ids_.emplace(spec_.tokens[id], static_cast<TokenId>(id));
     if (root_.has("normalizer")) read_normalizer(root_.object("normalizer"));
     read_pretokenizer(root_.object("pre_tokenizer"));
     if (root_.has("decoder") && root_.object("decoder").string("type") != "ByteLevel")
@@ -83,7 +80,9 @@ class Reader {
       spec_.tokens[at] = std::string(piece);
       spec_.kinds[at] = TokenKind::kNormal;
     }
-    for (const json::value& merge : model.array("merges")) spec_.merges.push_back(read_merge(merge, model));
+    const json::array& merges = model.array("merges");
+    if (merges.size() > kMaxMerges) refuse(model, cat("at most ", kMaxMerges, " merges"), cat(merges.size()));
+    for (const json::value& merge : merges) spec_.merges.push_back(read_merge(merge, model));
   }
 
   static std::pair<std::string, std::string> read_merge(const json::value& merge, const JsonObject& model) {
@@ -177,10 +176,11 @@ class Reader {
     });
   }
 
+  /// Asked for a handful of tokens per file, so that no table is needed.
   TokenId id_of(const std::string& token, std::string_view what) const {
-    const auto it = ids_.find(token);
-    if (it == ids_.end()) throw Error(cat(what, ": token ", printable(token), " is not in the vocabulary"));
-    return it->second;
+    for (size_t id = 0; id < spec_.tokens.size(); ++id)
+      if (spec_.tokens[id] == token && spec_.kinds[id] != TokenKind::kUnused) return static_cast<TokenId>(id);
+    throw Error(cat(what, ": token ", printable(token), " is not in the vocabulary"));
   }
 
   /// A token is a string or an object with its content.
@@ -193,7 +193,7 @@ class Reader {
 
   void read_config() {
     const fs::path path = folder_ / "tokenizer_config.json", jinja = folder_ / "chat_template.jinja";
-    if (fs::exists(path)) {
+    if (is_there(path)) {
       const json::value value = read_bounded_json(path);
       const JsonObject config(value, path.string());
       if (const auto bos = named_token(config, "bos_token")) spec_.bos = bos;
@@ -205,7 +205,7 @@ class Reader {
         refuse(config, "the token that add_bos_token or add_eos_token asks for", "none");
       spec_.chat_template = chat_template(config);
     }
-    if (fs::exists(jinja)) spec_.chat_template = read_text_file(jinja, kMaxConfigBytes);
+    if (is_there(jinja)) spec_.chat_template = read_text_file(jinja, kMaxConfigBytes);
   }
 
   static std::string chat_template(const JsonObject& config) {
@@ -223,14 +223,13 @@ class Reader {
   json::value file_;
   JsonObject root_;
   TokenizerSpec spec_;
-  std::unordered_map<std::string, TokenId> ids_;
 };
 
 }  // namespace
 
 std::optional<TokenizerSpec> tokenizer_from_folder(const fs::path& folder) {
-  if (fs::exists(folder / "tokenizer.json")) return Reader(folder).read();
-  if (fs::exists(folder / "tokenizer.model"))
+  if (is_there(folder / "tokenizer.json")) return Reader(folder).read();
+  if (is_there(folder / "tokenizer.model"))
     throw Error(cat((folder / "tokenizer.model").string(),
                     ": expected tokenizer.json (byte-level BPE), found SentencePiece only"));
   return std::nullopt;

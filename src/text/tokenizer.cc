@@ -14,6 +14,9 @@
 namespace fathom {
 namespace {
 
+/// Published tokens have up to some 400; an answer of a few thousand tokens must stay far below any memory.
+constexpr size_t kMaxTokenBytes = 4096;
+
 /// The byte that a character of a vocabulary stands for, by code point; -1 for none. Bytes that print stand for
 /// themselves, the others follow from U+0100 on. Source: spec/tokenizers.md 2, step 4.
 std::array<int16_t, 0x144> make_byte_of_char() {
@@ -57,6 +60,10 @@ void check_spec(const TokenizerSpec& spec) {
   if (n == 0 || n != spec.kinds.size())
     throw Error(
         cat("tokenizer: expected as many kinds as tokens and at least one, found ", spec.kinds.size(), " and ", n));
+  for (size_t i = 0; i < n; ++i)
+    if (spec.tokens[i].size() > kMaxTokenBytes)
+      throw Error(
+          cat("tokenizer: token ", i, ": expected at most ", kMaxTokenBytes, " bytes, found ", spec.tokens[i].size()));
   const auto check_id = [&](const char* name, TokenId id) {
     if (id < 0 || static_cast<size_t>(id) >= n)
       throw Error(cat("tokenizer: ", name, ": expected an id below ", n, ", found ", id));
