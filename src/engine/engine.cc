@@ -34,24 +34,32 @@ Profile default_profile(const std::vector<TensorInfo>& tensors, bool has_bf16_un
   return has_bf16_unit && 2 * bf16 > total ? Profile::kBF16 : Profile::kExact;
 }
 
+RunNumerics choose_numerics(const EngineOptions& options, const std::vector<TensorInfo>& tensors) {
+  const Kernels& kernels = options.kernels ? *options.kernels : best_kernels();
+  // ref emulates the bf16 unit for tests; nobody wants that emulation by default.
+  const bool has_bf16_unit = kernels.has_bf16 && &kernels != &ref_kernels();
+  const Profile profile = options.profile ? *options.profile : default_profile(tensors, has_bf16_unit);
+  if (profile == Profile::kBF16 && !kernels.has_bf16)
+    throw UsageError(cat("--profile bf16: expected a processor with bf16 products, found kernels \"", kernels.name,
+                         "\" without them"));
+  return {&kernels, profile,
+          options.cache_type.value_or(profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16)};
+}
+
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   if (options.prefill_chunk == 0 || options.sequences == 0)
     throw UsageError("prefill chunk and sequences: expected at least 1, found 0");
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
   std::unique_ptr<Engine> engine(new Engine);
   EngineInfo& info = engine->info_;
-  const Kernels& kernels = options.kernels ? *options.kernels : best_kernels();
+  const RunNumerics numerics = choose_numerics(options, checkpoint->tensors());
+  const Kernels& kernels = *numerics.kernels;
   info.path = path.string();
   info.description = checkpoint->description();
   info.kernels = kernels.name;
   info.threads = options.threads ? options.threads : physical_cores();
-  // ref emulates the bf16 unit for tests; nobody wants that emulation by default.
-  info.profile =
-      options.profile.value_or(default_profile(checkpoint->tensors(), kernels.has_bf16 && &kernels != &ref_kernels()));
-  if (info.profile == Profile::kBF16 && !kernels.has_bf16)
-    throw UsageError(cat("--profile bf16: expected a processor with bf16 products, found kernels \"", kernels.name,
-                         "\" without them"));
-  info.cache_type = options.cache_type.value_or(info.profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16);
+  info.profile = numerics.profile;
+  info.cache_type = numerics.cache_type;
   info.weight_bytes = packed_weight_bytes(checkpoint->tensors());
   info.notes = notes_of(*checkpoint);
   info.model_ctx = checkpoint->config().max_position_embeddings;

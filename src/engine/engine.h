@@ -82,6 +82,14 @@ class Engine {
   LayerArenas arenas_;
 };
 
+/// How a run computes: as asked, or by the file. Throws UsageError for a profile that the kernels do not have.
+struct RunNumerics {
+  const Kernels* kernels;  ///< never null
+  Profile profile;
+  CacheType cache_type;
+};
+RunNumerics choose_numerics(const EngineOptions& options, const std::vector<TensorInfo>& tensors);
+
 /// The default profile for a checkpoint (spec/numerics.md 1), by the bytes of its tensors.
 Profile default_profile(const std::vector<TensorInfo>& tensors, bool has_bf16_unit);
 

@@ -68,16 +68,23 @@ void write_memory(const fs::path& memory, const json::object& ids) {
 
 std::string_view name(CacheType type) { return type == CacheType::kF32 ? "f32" : "bf16"; }
 
-std::string weights_id(const Checkpoint& checkpoint) {
+std::string weights_id(const Checkpoint& checkpoint, const WorkProgress& progress) {
+  constexpr size_t kStep = size_t{16} << 20;
   const std::vector<TensorInfo>& tensors = checkpoint.tensors();
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tensors[a].name < tensors[b].name; });
   Blake2b256 hash;
+  uint64_t done = 0;
   for (const size_t i : order) {
     const Tensor data = checkpoint.stored(i);
     hash.update(cat(tensors[i].name, "\n", tensors[i].dtype, "\n", shape_text(tensors[i].shape), "\n"));
-    hash.update(std::span(reinterpret_cast<const uint8_t*>(data.bytes()), data.size_bytes()));
+    const std::span bytes(reinterpret_cast<const uint8_t*>(data.bytes()), data.size_bytes());
+    for (size_t at = 0; at < bytes.size(); at += kStep) {
+      const auto piece = bytes.subspan(at, std::min(kStep, bytes.size() - at));
+      hash.update(piece);
+      if (progress) progress(done += piece.size(), checkpoint.weight_bytes());
+    }
     checkpoint.release(data);
   }
   return hash.hex();

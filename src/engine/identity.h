@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "base/work.h"
 #include "formats/checkpoint.h"
 #include "kernels/kernels.h"
 #include "kernels/profile.h"
@@ -12,8 +13,8 @@
 namespace fathom {
 
 /// BLAKE2b-256, in hex, over the tensors sorted by name: of each the name, type and shape as "name\nTYPE\nd0,d1\n",
-/// then the data as stored. Reads all weights once.
-std::string weights_id(const Checkpoint& checkpoint);
+/// then the data as stored. Reads all weights once; `progress` counts their bytes.
+std::string weights_id(const Checkpoint& checkpoint, const WorkProgress& progress = {});
 
 /// The same, remembered in the JSON file `memory` by path, size and time of change of the model's files. An unreadable
 /// or foreign memory is ignored and written anew.
