@@ -225,6 +225,7 @@ GenerationConfig generation_config_from_gguf(const GgufMetadata& metadata) {
   g.temperature = metadata.number("general.sampling.temp");
   g.top_p = metadata.number("general.sampling.top_p");
   g.min_p = metadata.number("general.sampling.min_p");
+  g.repetition_penalty = metadata.number("general.sampling.penalty_repeat");
   const std::optional<double> k = metadata.number("general.sampling.top_k");
   if (k && *k > 0 && *k <= INT_MAX) g.top_k = static_cast<int>(*k);
   validate(g, metadata.what());
