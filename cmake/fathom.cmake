@@ -27,12 +27,24 @@ endif()
 
 # spec/numerics.md 1: no contraction, no fast-math, in every file.
 # Off: designated initialisers that leave defaults out, and g++ 12's false alarms about std::string's own code.
-add_compile_options(-Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -Wno-array-bounds -Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -ffp-contract=off -fno-fast-math -fpch-preprocess)
+add_compile_options(-Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -Wno-array-bounds -Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -ffp-contract=off -fno-fast-math)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-fpch-preprocess)
+else()
+  add_compile_options(-Wno-unknown-warning-option)
+endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 if(FATHOM_SANITIZE)
   add_compile_options(-fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${FATHOM_SANITIZE})
   set(CMAKE_CXX_FLAGS_RELEASE "-O1 -g1")
+endif()
+if(FATHOM_FUZZ)  # clang only; tests/fuzz links libFuzzer itself into each target
+  set(fuzz_sanitizers -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all)
+  add_compile_options(-fsanitize=fuzzer-no-link ${fuzz_sanitizers} -fno-omit-frame-pointer
+                      -include ${CMAKE_SOURCE_DIR}/tools/tidy/source_location.h)
+  add_link_options(${fuzz_sanitizers})
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1 -gline-tables-only")
 endif()
 
 # fathom_library(NAME DEPS a b c LINK x y z): src/NAME/**/*.cc without *_test.cc become libfathom_NAME, *_test.cc one

@@ -7,6 +7,7 @@ Parts, in any number (none: all of them):
   tsan        the thread pool's and the scheduler's tests with ThreadSanitizer
   scripts     the tools' own tests (tests/scripts) and the program as a person uses it (tests/e2e)
   checks      layers, format, clang-tidy
+  fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones)
   quick       what the changed folders need, release only, in less than 3 minutes on a warm build
 The exit status is 0 if nothing failed.
 """
@@ -19,11 +20,12 @@ import sys
 import time
 
 import changed
+import fuzz
 import suites
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-PARTS = ("release", "sanitizers", "tsan", "scripts", "checks")
+PARTS = ("release", "sanitizers", "tsan", "fuzz", "scripts", "checks")
 CORES = len(os.sched_getaffinity(0))
 # What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
 TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*"}
@@ -41,6 +43,8 @@ def configure(preset):
     """Configures build/<preset> with tests; cmake sees new files of src/ by itself. Returns an error text or ''."""
     folder = BUILD / preset
     command = ["cmake", "--preset", preset, "-DFATHOM_BUILD_TESTS=ON"]
+    if preset == "fuzz":
+        command.append(f"-DCMAKE_CXX_COMPILER={fuzz.compiler()}")
     cache = folder / "CMakeCache.txt"
     if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text(errors="replace"):
         command.append("--fresh")  # the tree was moved or copied with its build folder
@@ -102,6 +106,12 @@ def script_suites(folders=("tests/scripts", "tests/e2e")):
     return [suites.Script(str(path.relative_to(ROOT)), path, environment) for path in paths]
 
 
+def fuzz_suites():
+    """A short run of each target; without clang each of them is a skip."""
+    return [suites.Check(f"fuzz {target}", [sys.executable, str(ROOT / "tools/fuzz.py"), target, "--short"])
+            for target in fuzz.TARGETS]
+
+
 def check_suites(files=None):
     """Layers, format and tidy; `files` restricts the last two."""
     named = [[str(ROOT / name) for name in files if (ROOT / name).exists()]] if files is not None else [[]]
@@ -146,6 +156,10 @@ def run_parts(parts):
             outcomes.append(broken)
         if preset in parts:
             todo += google_tests(preset, TSAN if preset == "tsan" else None)
+    if "fuzz" in parts:
+        broken = build("fuzz", ["fuzz_programs"]) if fuzz.compiler() else None
+        outcomes += [broken] if broken else []
+        todo += fuzz_suites() if not broken else []
     if "checks" in parts:
         alone += check_suites()
     outcomes += run_all(todo)
@@ -206,7 +220,7 @@ def report(outcomes, seconds):
 def main():
     parser = argparse.ArgumentParser(prog="./test", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="release, sanitizers, tsan, scripts, checks or quick")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="release, sanitizers, tsan, fuzz, scripts, checks or quick")
     parts = parser.parse_args().parts
     for part in parts:
         if part not in (*PARTS, "quick", "all"):
