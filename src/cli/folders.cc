@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "base/error.h"
+#include "hub/choose.h"
+#include "hub/model_folder.h"
 
 namespace fathom {
 namespace fs = std::filesystem;
@@ -37,7 +40,7 @@ std::vector<fs::path> children(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    found.push_back(it->path());
+    if (!it->path().filename().string().starts_with('.')) found.push_back(it->path());
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -47,14 +50,54 @@ bool is_later_part(const fs::path& path) {
   return name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
 }
 
+/// In the folder itself; where there are none, in the folders in it, as many repositories keep one for each
+/// quantisation.
 std::vector<fs::path> gguf_files(const fs::path& folder) {
+  const auto is_other = [](const fs::path& path) { return path.extension() != ".gguf" || is_later_part(path); };
   std::vector<fs::path> found = children(folder);
-  std::erase_if(found, [](const fs::path& path) { return path.extension() != ".gguf" || is_later_part(path); });
+  std::erase_if(found, is_other);
+  std::error_code error;
+  if (!found.empty() || !fs::is_directory(folder, error)) return found;
+  for (const fs::path& below : children(folder))
+    if (fs::is_directory(below, error))
+      for (const fs::path& file : children(below)) found.push_back(file);
+  std::erase_if(found, is_other);
   return found;
 }
 
 bool is_model_folder(const fs::path& folder) {
   return fs::exists(folder / "config.json") || fs::exists(folder / "tokenizer.json");
+}
+
+/// The file that OWNER/NAME:FILE names, as `fathom pull` takes it; nullopt where `model` has another form.
+std::optional<fs::path> selected_file(const std::string& model) {
+  const size_t colon = model.find(':');
+  if (colon == std::string::npos || model.find('/') >= colon) return std::nullopt;
+  const HubName name = parse_hub_name(model);
+  const fs::path folder = models_folder() / name.owner / name.name;
+  std::vector<fs::path> found;
+  std::string names;
+  for (const fs::path& file : gguf_files(folder)) {
+    const std::string path = file.lexically_relative(folder).string();
+    if (!fits({.name = path, .paths = {path}}, name.file)) continue;
+    names += (found.empty() ? "" : ", ") + path;
+    found.push_back(file);
+  }
+  std::error_code error;
+  if (found.empty() && fs::is_regular_file(folder / name.file, error)) return folder / name.file;
+  if (found.size() == 1) return found[0];
+  throw Error(cat("model ", model, ": expected one GGUF file that fits '", name.file, "' in ", folder.string(),
+                  ", found ", found.empty() ? "none" : names));
+}
+
+/// Throws Error where the name stands for a pull that is not finished.
+void refuse_unfinished(const std::string& model, const fs::path& path) {
+  std::error_code error;
+  const std::string advice = cat("; `fathom pull ", model, "` goes on with it");
+  if (!fs::exists(path, error) && fs::exists(staging_of(path), error))
+    throw Error(cat("model ", model, ": expected a complete one, found an unfinished pull", advice));
+  if (is_half_installed(path))
+    throw Error(cat("model ", model, ": expected a complete one, found one whose update was broken off", advice));
 }
 
 std::string what_is_there() {
@@ -80,8 +123,8 @@ std::vector<std::string> installed_models() {
   for (const fs::path& file : gguf_files(models_folder())) names.push_back(file.filename().string());
   for (const fs::path& owner : children(models_folder()))
     for (const fs::path& model : children(owner))
-      if (is_model_folder(model) || !gguf_files(model).empty() ||
-          (model.extension() == ".gguf" && !is_later_part(model)))
+      if (!is_half_installed(model) && (is_model_folder(model) || !gguf_files(model).empty() ||
+                                        (model.extension() == ".gguf" && !is_later_part(model))))
         names.push_back(owner.filename().string() + "/" + model.filename().string());
   std::sort(names.begin(), names.end());
   return names;
@@ -92,9 +135,14 @@ fs::path find_model(const std::string& model) {
   if (model.empty()) throw UsageError("MODEL: expected a path or OWNER/NAME, found an empty string");
   fs::path path = model;
   const fs::path relative = path.lexically_normal();
-  // A name must not lead out of the models folder.
-  const bool is_name = relative.is_relative() && *relative.begin() != ".." && *relative.begin() != ".";
-  if (!fs::exists(path, error) && is_name) path = models_folder() / relative;
+  // A name must not lead out of the models folder, nor to what a pull keeps hidden there.
+  const auto is_hidden = [](const fs::path& part) { return part.string().starts_with('.'); };
+  const bool is_name = relative.is_relative() && std::none_of(relative.begin(), relative.end(), is_hidden);
+  if (!fs::exists(path, error) && is_name) {
+    if (const std::optional<fs::path> file = selected_file(model)) return *file;
+    path = models_folder() / relative;
+    refuse_unfinished(model, path);
+  }
   if (!fs::exists(path, error))
     throw Error(cat("model ", model,
                     ": expected a GGUF file, a model folder, or OWNER/NAME of an installed model, found neither; ",
@@ -106,7 +154,7 @@ fs::path find_model(const std::string& model) {
     throw Error(cat("model ", path.string(),
                     ": expected config.json, tokenizer.json or a GGUF file in this folder, found none"));
   std::string names;
-  for (const fs::path& file : files) names += (names.empty() ? "" : ", ") + file.filename().string();
+  for (const fs::path& file : files) names += (names.empty() ? "" : ", ") + file.lexically_relative(path).string();
   throw Error(cat("model ", path.string(), ": expected one GGUF file in this folder, found ", files.size(),
                   " (name one of them): ", names));
 }

@@ -15,8 +15,8 @@ std::filesystem::path config_folder();
 std::filesystem::path state_folder();
 
 /// A GGUF file or a Hugging Face folder: `model` itself where it is a path that exists; else OWNER/NAME in the models
-/// folder, and there the folder, or the only model file in it (the first part of a split one). Throws Error that lists
-/// what is there.
+/// folder, and there the folder, or the only model file in it (the first part of a split one); or OWNER/NAME:FILE as
+/// `fathom pull` takes it. Throws Error that lists what is there, or says that a pull of it is not finished.
 std::filesystem::path find_model(const std::string& model);
 
 /// OWNER/NAME folders and GGUF files of the models folder, sorted, as they can be given to find_model.

@@ -40,6 +40,7 @@ constexpr SettingSpec kSpecs[] = {
      "let the model think first"},
     {"budget", SettingKind::kCount, "", nullptr, "none", "tokens of thinking, then the answer begins", 0, 1e9},
     {"system", SettingKind::kText, "", nullptr, "none", "the system message"},
+    {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},
 };
 
