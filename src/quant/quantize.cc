@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/error.h"
 #include "quant/quantize_blocks.h"
@@ -57,6 +58,15 @@ BlockWriter writer(DType type) {
 }  // namespace quant_detail
 
 bool can_quantize(DType type) { return quant_detail::writer(type) != nullptr; }
+
+std::optional<size_t> first_unstorable(DType type, const float* x, size_t n) {
+  float largest = 65504.0f;
+  if (type == DType::kF32) largest = std::numeric_limits<float>::max();
+  if (type == DType::kBF16) largest = f32_from_bf16(0x7f7f);
+  for (size_t i = 0; i < n; ++i)
+    if (!(std::fabs(x[i]) <= largest)) return i;
+  return std::nullopt;
+}
 
 void quantize(DType type, const float* x, std::byte* out, size_t n, const float* importance) {
   const quant_detail::BlockWriter write = quant_detail::writer(type);

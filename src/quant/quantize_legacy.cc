@@ -110,7 +110,7 @@ void affine_weighted(const float* x, uint8_t* out, const float* importance, floa
   block.d = through_half(fit.scale), block.dmin = through_half(-fit.offset);
   block.scale[0] = block.min[0] = 1;
   block.cost[0] = block.cost_of(0, block.d, block.dmin);
-  block.improve({1, 1, 0}, kRounds);
+  block.improve({1, 1, 0});
   Codes32 codes;
   block.codes(codes.data());
   store_half(out, block.d);

@@ -2,13 +2,15 @@
 // values. Private to quant/. Four float lanes at a time in fixed order, no libm: every processor gives the same bits.
 // Nothing here converts a float to an integer before it is clamped, so NaN and infinite values are harmless.
 #pragma once
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 
 namespace fathom::quant_detail {
 
@@ -22,9 +24,23 @@ inline Lanes load(const float* p) {
   return v;
 }
 inline float sum(Lanes v) { return (v[0] + v[1]) + (v[2] + v[3]); }
-/// The second operand where either is NaN, as one minps or maxps.
+/// The sums of a and of b.
+struct TwoSums {
+  float a, b;
+};
+inline TwoSums sums(Lanes a, Lanes b) {
+  const Lanes s = __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  return {s[0] + s[2], s[1] + s[3]};
+}
+/// The second operand where either is NaN. g++ 12 makes one instruction of the comparison only where neither operand is
+/// a constant, hence SSE2's own, which every x86-64 has.
+#ifdef __SSE2__
+inline Lanes max(Lanes a, Lanes b) { return _mm_max_ps(a, b); }
+inline Lanes min(Lanes a, Lanes b) { return _mm_min_ps(a, b); }
+#else
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
 inline Lanes min(Lanes a, Lanes b) { return a < b ? a : b; }
+#endif
 inline float max_lane(Lanes v) { return std::max(std::max(v[0], v[1]), std::max(v[2], v[3])); }
 inline float min_lane(Lanes v) { return std::min(std::min(v[0], v[1]), std::min(v[2], v[3])); }
 inline Lanes magnitude(Lanes v) { return max(v, -v); }
@@ -132,19 +148,20 @@ float search_scale(const Values<N>& x, const Values<N>& w, const std::array<floa
       xq += wx.lanes[i] * q;
       qq += w.lanes[i] * q * q;
     }
-    const float sum_xq = sum(xq), sum_qq = sum(qq);
+    const auto [sum_xq, sum_qq] = sums(xq, qq);
     if (sum_qq > 0 && sum_xq * sum_xq > best * sum_qq) scale = sum_xq / sum_qq, best = scale * sum_xq;
   }
   return scale;
 }
 
-/// The targets -(top + step k) for k = -9..9, k = 0 first: so that ties keep the plain grid.
-template <int kTop>
-constexpr std::array<float, 19> symmetric_targets() {
-  std::array<float, 19> targets{-kTop};
-  size_t n = 1;
-  for (int k = -9; k <= 9; ++k)
-    if (k != 0) targets[n++] = -(static_cast<float>(kTop) + 0.1f * static_cast<float>(k));
+/// The targets -kTop and -(kTop + 0.9 k / kEachSide), k = -kEachSide..kEachSide: the largest value's code, and
+/// grids that are a little finer or coarser.
+template <int kTop, int kEachSide = 9>
+constexpr std::array<float, 2 * kEachSide + 1> symmetric_targets() {
+  std::array<float, 2 * kEachSide + 1> targets{};
+  for (int k = -kEachSide; k <= kEachSide; ++k)
+    targets[static_cast<size_t>(k + kEachSide)] =
+        -(static_cast<float>(kTop) + 0.9f * static_cast<float>(k) / kEachSide);
   return targets;
 }
 
@@ -172,23 +189,34 @@ float affine_error(const Values<N>& x, const Values<N>& w, Affine fit) {
   return sum(total);
 }
 
-/// The weighted least squares of (scale, offset) for the codes nearest to (x - low) * inverse; nullopt where all codes
-/// are equal. kAnyOffset: the offset may be positive, else it is at most 0.
-template <class Codes, bool kAnyOffset, size_t N>
-std::optional<Affine> fit_affine(const Values<N>& x, const Values<N>& w, const Values<N>& wx, float low,
-                                 float inverse) {
-  Lanes sums_w{}, sums_x{}, sums_q{}, sums_qq{}, sums_xq{};
-  for (size_t i = 0; i < x.kLanes; ++i) {
-    const Lanes q = Codes::nearest(splat(inverse) * (x.lanes[i] - splat(low))), wq = w.lanes[i] * q;
-    sums_w += w.lanes[i], sums_x += wx.lanes[i];
-    sums_q += wq, sums_qq += wq * q, sums_xq += wx.lanes[i] * q;
+/// What fit_affine needs of x and its weights.
+template <size_t N>
+struct Weighted {
+  const Values<N>&x, &w;
+  Values<N> wx;
+  float sum_w, sum_wx;
+
+  Weighted(const Values<N>& values, const Values<N>& weights) : x(values), w(weights) {
+    for (size_t i = 0; i < N / 4; ++i) wx.lanes[i] = w.lanes[i] * x.lanes[i];
+    sum_w = sum(w), sum_wx = sum(wx);
   }
-  const float ww = sum(sums_w), wx_sum = sum(sums_x), wq = sum(sums_q), wqq = sum(sums_qq), wxq = sum(sums_xq);
-  const float determinant = ww * wqq - wq * wq;
-  if (!(determinant > 0)) return std::nullopt;
-  const Affine fit{(ww * wxq - wx_sum * wq) / determinant, (wqq * wx_sum - wq * wxq) / determinant};
-  if (!kAnyOffset && fit.offset > 0) return Affine{wxq / wqq, 0};
-  return fit;
+};
+
+/// The weighted least squares of (scale, offset) for the codes nearest to (x - low) * inverse; a scale of 0 where all
+/// codes are equal. kAnyOffset: the offset may be positive, else it is at most 0.
+template <class Codes, bool kAnyOffset, size_t N>
+Affine fit_affine(const Weighted<N>& data, float low, float inverse) {
+  Lanes sums_q{}, sums_qq{}, sums_xq{};
+  for (size_t i = 0; i < N / 4; ++i) {
+    const Lanes q = Codes::nearest(splat(inverse) * (data.x.lanes[i] - splat(low))), wq = data.w.lanes[i] * q;
+    sums_q += wq, sums_qq += wq * q, sums_xq += data.wx.lanes[i] * q;
+  }
+  const auto [q, qq] = sums(sums_q, sums_qq);
+  const float xq = sum(sums_xq), determinant = data.sum_w * qq - q * q;
+  if (!(determinant > 0)) return {0, 0};
+  const float per_determinant = 1 / determinant, offset = (qq * data.sum_wx - q * xq) * per_determinant;
+  if (!kAnyOffset && offset > 0) return {xq / qq, 0};
+  return {(data.sum_w * xq - data.sum_wx * q) * per_determinant, offset};
 }
 
 /// Scale and offset that make the weighted error of scale q + offset, q in 0..kTop, small. Every grid's codes give a
@@ -202,16 +230,15 @@ Affine search_affine(const Values<N>& x, const Values<N>& w, const AffineGrids& 
   const float lowest = kAnyOffset ? min_lane(low) : std::min(min_lane(low), 0.0f), highest = max_lane(high);
   if (!(highest - lowest >= kTiny)) return {0, lowest};
 
-  Values<N> wx;
-  for (size_t i = 0; i < x.kLanes; ++i) wx.lanes[i] = w.lanes[i] * x.lanes[i];
+  const Weighted<N> data(x, w);
   Affine best{(highest - lowest) / kTop, lowest};
-  float least = affine_error<Codes, kAbsolute>(x, w, best);
+  float least = affine_error<Codes, kAbsolute>(x, w, best), per_range = 1 / (highest - lowest);
   for (int k = 0; k <= grids.count; ++k) {
-    const float inverse = (grids.first + grids.step * static_cast<float>(k) + kTop) / (highest - best.offset);
-    const std::optional<Affine> fit = fit_affine<Codes, kAnyOffset>(x, w, wx, best.offset, inverse);
-    if (!fit) continue;
-    const float error = affine_error<Codes, kAbsolute>(x, w, *fit);
-    if (error < least) least = error, best = *fit;
+    const float inverse = (grids.first + grids.step * static_cast<float>(k) + kTop) * per_range;
+    const Affine fit = fit_affine<Codes, kAnyOffset>(data, best.offset, inverse);
+    if (fit.scale == 0) continue;
+    const float error = affine_error<Codes, kAbsolute>(x, w, fit);
+    if (error < least) least = error, best = fit, per_range = 1 / (highest - best.offset);
   }
   return best;
 }

@@ -8,11 +8,11 @@
 namespace fathom::quant_detail {
 
 /// The nearest f16, finite: a value beyond f16's range is stored as its largest, NaN as -65504.
-inline uint16_t finite_half(float v) {
-  v = v > -65504.0f ? v : -65504.0f;
-  return f16_from_f32(v < 65504.0f ? v : 65504.0f);
+inline uint16_t finite_half(double v) {
+  v = v > -65504.0 ? v : -65504.0;
+  return f16_from_f32(static_cast<float>(v < 65504.0 ? v : 65504.0));
 }
-inline float through_half(float v) { return f32_from_f16(finite_half(v)); }
+inline float through_half(double v) { return f32_from_f16(finite_half(v)); }
 
 inline void store_half(uint8_t* out, float v) {
   const uint16_t h = finite_half(v);
@@ -30,18 +30,23 @@ struct Cost {
   }
 };
 
-/// The integers that a block can store per group.
+/// The integers that a block can store per group, and how often they and the factors are improved.
 struct ScaleLimits {
   int lowest, highest, highest_min;
+  int rounds = 2;
 };
 
 template <class Codes, size_t N, size_t kSubs, bool kAbsolute = false>
 struct SuperBlock {
-  Values<N> x[kSubs], w[kSubs], plain[kSubs];
-  float d = 0, dmin = 0;  ///< as f16 has them
+  Values<N> x[kSubs];      ///< the values, group by group
+  Values<N> w[kSubs];      ///< weights of the search
+  Values<N> plain[kSubs];  ///< 1, or the importance alone
+  float d = 0, dmin = 0;   ///< as f16 has them
   std::array<int, kSubs> scale{}, min{};
   std::array<Cost, kSubs> cost{};
+  bool started = false;  ///< whether a start() was taken
 
+  /// Cost of group j with this scale and min, every value at its nearest code.
   Cost cost_of(size_t j, float scale_value, float min_value) const {
     const Lanes s = splat(scale_value), m = splat(min_value), inverse = splat(scale_value != 0 ? 1 / scale_value : 0);
     Lanes by_search{}, by_plain{};
@@ -50,20 +55,25 @@ struct SuperBlock {
       by_search += w[j].lanes[i] * (kAbsolute ? magnitude(e) : ee);
       by_plain += plain[j].lanes[i] * ee;
     }
-    return {sum(by_search), sum(by_plain)};
+    const auto [search_cost, plain_cost] = sums(by_search, by_plain);
+    return {search_cost, plain_cost};
   }
   Cost cost_of(size_t j, float new_d, float new_dmin, int s, int m) const {
     return cost_of(j, new_d * static_cast<float>(s), new_dmin * static_cast<float>(m));
   }
 
-  /// Rounds the groups' own scales and mins to multiples of d and dmin.
-  void set_scales(const std::array<Affine, kSubs>& fit, const ScaleLimits& limits) {
-    const float per_d = d != 0 ? 1 / d : 0, per_dmin = dmin != 0 ? 1 / dmin : 0;
+  /// Takes these factors, the groups' own scales and mins rounded to their multiples, if that improves on what is set.
+  void start(const std::array<Affine, kSubs>& fit, const ScaleLimits& limits, float new_d, float new_dmin) {
+    const float per_d = new_d != 0 ? 1 / new_d : 0, per_dmin = new_dmin != 0 ? 1 / new_dmin : 0;
+    std::array<int, kSubs> scales, mins;
+    std::array<Cost, kSubs> costs;
     for (size_t j = 0; j < kSubs; ++j) {
-      scale[j] = round_clamped(fit[j].scale * per_d, limits.lowest, limits.highest);
-      min[j] = round_clamped(-fit[j].offset * per_dmin, 0, limits.highest_min);
-      cost[j] = cost_of(j, d, dmin, scale[j], min[j]);
+      scales[j] = round_clamped(fit[j].scale * per_d, limits.lowest, limits.highest);
+      mins[j] = round_clamped(-fit[j].offset * per_dmin, 0, limits.highest_min);
+      costs[j] = cost_of(j, new_d, new_dmin, scales[j], mins[j]);
     }
+    if (started && !total(costs).improves(total(cost))) return;
+    d = new_d, dmin = new_dmin, scale = scales, min = mins, cost = costs, started = true;
   }
 
   /// Moves each group's integers by one where that lowers its cost.
@@ -96,31 +106,33 @@ struct SuperBlock {
       uu += sc * sc * sum(wqq), um += sc * m * sum(wq), mm += m * m * sum(w_sum);
       xu += sc * sum(wxq), xm += m * sum(wx);
     }
-    const double determinant = uu * mm - um * um;
-    double new_d = xu / uu, new_dmin = 0;
-    if (determinant > 0) new_d = (xu * mm - xm * um) / determinant, new_dmin = (um * xu - uu * xm) / determinant;
     if (!(uu > 0)) return false;
-    return try_factors(through_half(static_cast<float>(new_d)), through_half(static_cast<float>(new_dmin)));
+    const double determinant = uu * mm - um * um;
+    if (!(determinant > 0)) return try_factors(through_half(xu / uu), 0);
+    return try_factors(through_half((xu * mm - xm * um) / determinant),
+                       through_half((um * xu - uu * xm) / determinant));
   }
 
   bool try_factors(float new_d, float new_dmin) {
     if (new_d == d && new_dmin == dmin) return false;
     std::array<Cost, kSubs> costs;
-    Cost before, after;
-    for (size_t j = 0; j < kSubs; ++j) {
-      costs[j] = cost_of(j, new_d, new_dmin, scale[j], min[j]);
-      before += cost[j], after += costs[j];
-    }
-    if (!after.improves(before)) return false;
+    for (size_t j = 0; j < kSubs; ++j) costs[j] = cost_of(j, new_d, new_dmin, scale[j], min[j]);
+    if (!total(costs).improves(total(cost))) return false;
     d = new_d, dmin = new_dmin, cost = costs;
     return true;
   }
 
-  void improve(const ScaleLimits& limits, int rounds) {
-    for (int i = 0; i < rounds; ++i) {
+  void improve(const ScaleLimits& limits) {
+    for (int i = 0; i < limits.rounds; ++i) {
       const bool scales = improve_scales(limits), factors = improve_factors();
       if (!scales && !factors) return;
     }
+  }
+
+  static Cost total(const std::array<Cost, kSubs>& costs) {
+    Cost sum;
+    for (const Cost& c : costs) sum += c;
+    return sum;
   }
 
   /// The stored codes of all values, from 0 on.
@@ -138,7 +150,8 @@ struct SuperBlock {
 
 // --- Filling a block and choosing its scales -------------------------------------------------------------------------
 
-inline constexpr int kRounds = 2;
+/// How many of the highest (or lowest) integers are tried as that of the largest group.
+inline constexpr int kStarts = 4;
 
 inline float mean_square(const float* x) { return sum_of_squares(Values<256>::from(x)) / 256; }
 
@@ -165,11 +178,15 @@ void load_values(Block& block, const float* x) {
   }
 }
 
-/// w = x^2.
+/// w = x^2 + base * the group's mean square.
 template <class Block>
-void weigh_by_square(Block& block) {
-  for (size_t j = 0; j < std::size(block.x); ++j)
-    for (size_t i = 0; i < block.x[j].kLanes; ++i) block.w[j].lanes[i] = block.x[j].lanes[i] * block.x[j].lanes[i];
+void weigh_by_square(Block& block, float base = 0) {
+  for (size_t j = 0; j < std::size(block.x); ++j) {
+    const float count = static_cast<float>(4 * block.x[j].kLanes);
+    const Lanes floor = splat(base * sum_of_squares(block.x[j]) / count);
+    for (size_t i = 0; i < block.x[j].kLanes; ++i)
+      block.w[j].lanes[i] = block.x[j].lanes[i] * block.x[j].lanes[i] + floor;
+  }
 }
 
 /// The factor d from the group whose scale has the largest magnitude: it gets the lowest integer.
@@ -181,9 +198,9 @@ void choose_symmetric(Block& block, const std::array<float, kTargets>& targets, 
     fit[j].scale = search_scale<Codes>(block.x[j], block.w[j], targets);
     if (std::fabs(fit[j].scale) > std::fabs(far)) far = fit[j].scale;
   }
-  block.d = through_half(far / static_cast<float>(limits.lowest));
-  block.set_scales(fit, limits);
-  block.improve(limits, kRounds);
+  for (int k = 0; k < std::min(kStarts, 1 + limits.highest - limits.lowest); ++k)
+    block.start(fit, limits, through_half(far / static_cast<float>(limits.lowest + k)), 0);
+  block.improve(limits);
 }
 
 /// One block of kValues values after the other; a block whose importance is all 0 is written as without importance.
