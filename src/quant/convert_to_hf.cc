@@ -24,9 +24,11 @@ FolderReport convert_to_hf(const fs::path& gguf, const fs::path& out, const ToHf
   const std::optional<std::string> generation = hf_generation_config(file.metadata(), *checkpoint, report.notes);
   FolderAside folder(out);
   write_weights(*checkpoint, std::move(plan.weights), folder, options.folder, progress, report);
-  for (const auto& [name, text] : hf_tokenizer_files(file.metadata(), *checkpoint, report.notes))
+  const std::optional<TokenizerSpec> tokenizer = checkpoint->tokenizer();
+  const size_t context = checkpoint->config().max_position_embeddings;
+  for (const auto& [name, text] : hf_tokenizer_files(file.metadata(), tokenizer, context, report.notes))
     folder.write_text(name, text);
-  note_all(compare_tokenizers(folder.path(), *checkpoint));
+  if (tokenizer) note_all(compare_tokenizers(folder.path(), *tokenizer));
   if (generation) folder.write_text("generation_config.json", *generation);
   folder.write_text("config.json", config);
   folder.commit();

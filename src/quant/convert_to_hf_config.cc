@@ -58,7 +58,7 @@ std::vector<Field> fields_of(const ModelConfig& c, const GgufMetadata& m) {
   add("n_routed_experts", c.n_routed_experts);
   add("n_shared_experts", c.n_shared_experts);
   add("first_k_dense_replace", c.first_k_dense_replace);
-  add("scoring_func", c.scoring_func);
+  add("scoring_func", json::string(c.scoring_func));
   add("norm_topk_prob", c.norm_topk_prob);
   add("routed_scaling_factor", c.routed_scaling_factor);
   add("num_nextn_predict_layers", c.num_nextn_predict_layers);

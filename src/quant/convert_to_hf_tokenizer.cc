@@ -149,11 +149,11 @@ json::object named_tokens(const TokenizerSpec& spec) {
   return out;
 }
 
-std::string built_config(const TokenizerSpec& spec, const ModelConfig& config) {
+std::string built_config(const TokenizerSpec& spec, size_t context_length) {
   json::object out{{"add_bos_token", spec.add_bos}, {"add_eos_token", spec.add_eos}};
   for (const auto& [key, value] : named_tokens(spec)) out[key] = value;
   out["clean_up_tokenization_spaces"] = false;
-  out["model_max_length"] = config.max_position_embeddings;
+  out["model_max_length"] = context_length;
   out["tokenizer_class"] = "PreTrainedTokenizerFast";
   if (!spec.chat_template.empty()) out["chat_template"] = spec.chat_template;
   return config_text(out);
@@ -183,10 +183,11 @@ std::string kept_config(const GgufMetadata& m, const std::string& text, const To
 
 }  // namespace
 
-Files hf_tokenizer_files(const GgufMetadata& m, const Checkpoint& checkpoint, std::vector<std::string>& notes) {
-  std::optional<TokenizerSpec> spec = checkpoint.tokenizer();
-  if (spec && std::all_of(spec->kinds.begin(), spec->kinds.end(), [](TokenKind k) { return k == TokenKind::kUnused; }))
-    spec.reset();
+Files hf_tokenizer_files(const GgufMetadata& m, const std::optional<TokenizerSpec>& given, size_t context_length,
+                         std::vector<std::string>& notes) {
+  const auto unused = [](TokenKind kind) { return kind == TokenKind::kUnused; };
+  const TokenizerSpec* spec =
+      given && !std::all_of(given->kinds.begin(), given->kinds.end(), unused) ? &*given : nullptr;
   const std::optional<std::string> kept = m.string(kTokenizerKey), config = m.string("fathom.hf.tokenizer_config.json"),
                                    map = m.string("fathom.hf.special_tokens_map.json");
   Files files;
@@ -201,9 +202,9 @@ Files hf_tokenizer_files(const GgufMetadata& m, const Checkpoint& checkpoint, st
         "added tokens are special is the GGUF converter's guess");
   }
   if (config)
-    files.emplace_back("tokenizer_config.json", kept_config(m, *config, spec ? &*spec : nullptr, notes));
+    files.emplace_back("tokenizer_config.json", kept_config(m, *config, spec, notes));
   else if (spec)
-    files.emplace_back("tokenizer_config.json", built_config(*spec, checkpoint.config()));
+    files.emplace_back("tokenizer_config.json", built_config(*spec, context_length));
   if (map)
     files.emplace_back("special_tokens_map.json", *map);
   else if (spec && !kept)
@@ -213,9 +214,8 @@ Files hf_tokenizer_files(const GgufMetadata& m, const Checkpoint& checkpoint, st
   return files;
 }
 
-std::vector<std::string> compare_tokenizers(const std::filesystem::path& folder, const Checkpoint& checkpoint) {
+std::vector<std::string> compare_tokenizers(const std::filesystem::path& folder, const TokenizerSpec& want) {
   if (!std::filesystem::exists(folder / "tokenizer.json")) return {};
-  const std::optional<TokenizerSpec> want = checkpoint.tokenizer();
   std::optional<TokenizerSpec> got;
   try {
     got = tokenizer_from_folder(folder);
@@ -227,20 +227,20 @@ std::vector<std::string> compare_tokenizers(const std::filesystem::path& folder,
     if (!same) differ += cat(differ.empty() ? "" : ", ", what);
   };
   bool tokens = true;
-  for (size_t id = 0; id < want->tokens.size(); ++id) {
-    const bool used = want->kinds[id] != TokenKind::kUnused;
+  for (size_t id = 0; id < want.tokens.size(); ++id) {
+    const bool used = want.kinds[id] != TokenKind::kUnused;
     const bool has = id < got->tokens.size() && got->kinds[id] != TokenKind::kUnused;
-    tokens = tokens && used == has && (!used || want->tokens[id] == got->tokens[id]);
+    tokens = tokens && used == has && (!used || want.tokens[id] == got->tokens[id]);
   }
   require("tokens", tokens);
-  require("merges", want->merges == got->merges);
-  require("pre_tokenizer", want->pre.empty() ? want->patterns == got->patterns : want->pre == got->pre);
-  require("ignore_merges", want->ignore_merges == got->ignore_merges);
-  require("normalizer", want->nfc == got->nfc);
+  require("merges", want.merges == got->merges);
+  require("pre_tokenizer", want.pre.empty() ? want.patterns == got->patterns : want.pre == got->pre);
+  require("ignore_merges", want.ignore_merges == got->ignore_merges);
+  require("normalizer", want.nfc == got->nfc);
   // GGUF's bos and eos may be those of config.json alone.
-  require("bos", want->add_bos == got->add_bos && (!got->bos || want->bos == got->bos));
-  require("eos", want->add_eos == got->add_eos && (!got->eos || want->eos == got->eos));
-  require("chat_template", want->chat_template == got->chat_template);
+  require("bos", want.add_bos == got->add_bos && (!got->bos || want.bos == got->bos));
+  require("eos", want.add_eos == got->add_eos && (!got->eos || want.eos == got->eos));
+  require("chat_template", want.chat_template == got->chat_template);
   if (differ.empty()) return {};
   return {cat("the folder's tokenizer differs from the file's keys in: ", differ)};
 }

@@ -3,21 +3,25 @@
 // No state: thread-safe.
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "formats/checkpoint.h"
 #include "formats/gguf.h"
+#include "text/tokenizer_spec.h"
 
 namespace fathom {
 
-/// Names and texts of the files. None where the file has no tokenizer, or placeholders only, with a note.
+/// Names and texts of the files. `spec`: what tokenizer_from_gguf gives for the metadata. None where the file has no
+/// tokenizer, or placeholders only, with a note. context_length: model_max_length of a tokenizer_config.json that is
+/// made here.
 std::vector<std::pair<std::string, std::string>> hf_tokenizer_files(const GgufMetadata& metadata,
-                                                                    const Checkpoint& checkpoint,
+                                                                    const std::optional<TokenizerSpec>& spec,
+                                                                    size_t context_length,
                                                                     std::vector<std::string>& notes);
 
-/// Notes on where the tokenizer of `folder` encodes other than the checkpoint's: the parts that differ.
-std::vector<std::string> compare_tokenizers(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+/// Notes on where the tokenizer of `folder`, if it has one, encodes other than `want`: the parts that differ.
+std::vector<std::string> compare_tokenizers(const std::filesystem::path& folder, const TokenizerSpec& want);
 
 }  // namespace fathom
