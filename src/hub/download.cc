@@ -1,5 +1,7 @@
 #include "hub/download.h"
 
+#include <algorithm>
+#include <atomic>
 #include <future>
 #include <list>
 #include <memory>
@@ -16,6 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kPoll{100};
 constexpr std::chrono::seconds kSaveEvery{1};
+constexpr uint64_t kHashedAtOnce = uint64_t{1} << 20;  // too short to be worth a thread
 
 /// A reply to a request for a range that brings the whole file instead.
 struct WholeFileReply {};
@@ -62,6 +65,7 @@ class Downloader {
   void on_whole_file(FileJob& job, size_t piece, const HttpReply& reply);
   void start_hashing();
   void collect_hashes();
+  void settle(FileJob& job, const FileHashes& found);
   void save_states();
   std::string name_of(const FileJob& job) const { return cat(repository_.name.repository(), ": ", job.file.path); }
 
@@ -229,35 +233,39 @@ void Downloader::on_whole_file(FileJob& job, size_t piece, const HttpReply& repl
 void Downloader::start_hashing() {
   for (FileJob& job : jobs_) {
     if (!hashing_.empty()) return;  // one at a time: it competes with the download for the processor
-    if (job.verified() || job.hashing || !job.active.empty() || !job.part.complete()) continue;
+    if (job.verified() || !job.active.empty() || !job.part.complete()) continue;
     job.part.finish();
+    const bool git = job.file.sha256.empty();
+    if (job.file.size <= kHashedAtOnce) {
+      settle(job, hash_file(job.part.path(), git, stop_));
+      continue;
+    }
     job.hashing = true;
-    const auto hash = [this, path = job.part.path(), git = job.file.sha256.empty()] {
-      return hash_file(path, git, stop_);
-    };
+    const auto hash = [this, path = job.part.path(), git] { return hash_file(path, git, stop_); };
     hashing_.push_back({&job, std::async(std::launch::async, hash)});
   }
 }
 
 void Downloader::collect_hashes() {
-  for (auto it = hashing_.begin(); it != hashing_.end();) {
-    if (it->result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-      ++it;
-      continue;
-    }
-    FileJob& job = *it->job;
-    const FileHashes found = it->result.get();
-    it = hashing_.erase(it);
-    job.hashing = false;
-    const bool large = !job.file.sha256.empty();
-    const std::string& id = large ? found.sha256 : found.git_oid;
-    if (id != job.file.identity()) {
-      job.part.remove();
-      throw Error(cat(name_of(job), ": ", large ? "sha256" : "git's sha1", ": expected ", job.file.identity(),
-                      ", found ", id, "; the file was thrown away"));
-    }
-    job.part.set_verified(found.sha256);
+  if (hashing_.empty() || hashing_.front().result.wait_for(std::chrono::seconds(0)) != std::future_status::ready)
+    return;
+  FileJob& job = *hashing_.front().job;
+  const FileHashes found = hashing_.front().result.get();
+  hashing_.pop_front();
+  job.hashing = false;
+  settle(job, found);
+}
+
+/// Compares what came with what was promised.
+void Downloader::settle(FileJob& job, const FileHashes& found) {
+  const bool large = !job.file.sha256.empty();
+  const std::string& id = large ? found.sha256 : found.git_oid;
+  if (id != job.file.identity()) {
+    job.part.remove();
+    throw Error(cat(name_of(job), ": ", large ? "sha256" : "git's sha1", ": expected ", job.file.identity(), ", found ",
+                    id, "; the file was thrown away"));
   }
+  job.part.set_verified(found.sha256);
 }
 
 void Downloader::save_states() {

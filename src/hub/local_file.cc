@@ -44,14 +44,14 @@ void refuse_links(const fs::path& root, const fs::path& relative) {
       throw Error(cat(path.string(), ": expected a file or folder of its own, found a link"));
 }
 
-void write_text_file(const fs::path& path, std::string_view text) {
+void write_text_file(const fs::path& path, std::string_view text, bool durable) {
   fs::path aside = path;
   aside += ".new";
   ::unlink(aside.c_str());
   try {
     const OutputFile file(aside);
     file.write(0, text);
-    file.sync();
+    if (durable) file.sync();
   } catch (...) {
     ::unlink(aside.c_str());
     throw;

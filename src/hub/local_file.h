@@ -18,8 +18,9 @@ void make_folders(const std::filesystem::path& root, const std::filesystem::path
 /// Throws Error where a folder between `root` and root/relative, or the last itself, is a link.
 void refuse_links(const std::filesystem::path& root, const std::filesystem::path& relative);
 
-/// Written beside its place, synced, renamed.
-void write_text_file(const std::filesystem::path& path, std::string_view text);
+/// Written beside its place and renamed; `durable`: synced before, so that a crash of the machine leaves the old or the
+/// new text and not an empty file.
+void write_text_file(const std::filesystem::path& path, std::string_view text, bool durable);
 
 /// Bytes that this user may still write on the disk of `folder`.
 uint64_t free_bytes(const std::filesystem::path& folder);

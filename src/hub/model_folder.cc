@@ -79,7 +79,7 @@ void ModelPlace::install(const PullRecord& record) const {
   const bool is_new = !fs::exists(folder, error);
   const fs::path target = is_new ? staging / "files" : folder;
   make_folders(target, ".fathom");
-  write_text_file(target / ".fathom" / kJournal, record.to_text());
+  write_text_file(target / ".fathom" / kJournal, record.to_text(), /*durable=*/true);
   if (!recover()) throw Error(cat(relative, ": a file that was pulled has vanished; pull it again"));
 }
 

@@ -115,7 +115,16 @@ void PartFile::save() {
                            {"done", json::array(done_.begin(), done_.end())},
                            {"etag", etag_},
                            {"verified", verified_}};
-  write_text_file(state_path(), to_json(state) + "\n");
+  const std::string text = to_json(state) + "\n";
+  try {
+    // Not synced, as it is written often: a crash of the machine costs the file's bytes, never its correctness.
+    write_text_file(state_path(), text, /*durable=*/false);
+  } catch (const ResourceError&) {
+    // A full disk has no room for a second state, but the old one's place will do: what came before is not lost.
+    const OutputFile file(state_path());
+    file.write(0, text);
+    file.resize(text.size());
+  }
   changed_ = false;
 }
 

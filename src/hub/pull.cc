@@ -88,7 +88,7 @@ void write_plan(const ModelPlace& place, PullRecord plan, const std::vector<Remo
   if (plan.files.empty())
     fs::remove(place.plan(), error);
   else
-    write_text_file(place.plan(), plan.to_text());
+    write_text_file(place.plan(), plan.to_text(), /*durable=*/true);
 }
 
 void check_room(const ModelPlace& place, const std::vector<RemoteFile>& missing) {
