@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/work.h"
@@ -61,6 +62,8 @@ int run_pull(const PullFlags& flags, const Settings& settings) {
   options.endpoint = settings.text("endpoint").value_or(options.endpoint);
   options.revision = flags.revision;
   options.token = find_token(config_folder());
+  // As curl and Python take it: where a company's proxy signs, its certificate is named there.
+  if (const char* file = std::getenv("SSL_CERT_FILE")) options.ca_file = file;
   options.all = flags.all;
   options.timeout_s = flags.timeout_s;
   options.download.connections = flags.connections;

@@ -232,6 +232,7 @@ void HttpClient::begin_hop(Transfer& t) {
   curl_easy_setopt(easy, CURLOPT_URL, t.reply.url.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t.headers);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, options_.endpoint.secure ? "https" : "http,https");
+  if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.c_str());
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);  // those of a proxy
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);

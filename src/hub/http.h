@@ -54,6 +54,7 @@ struct HttpRequest {
 struct HttpOptions {
   Endpoint endpoint;
   std::string token;       ///< or empty
+  std::string ca_file;     ///< certificates to trust, PEM; empty: the system's
   int timeout_s = 60;      ///< to connect, and of silence
   int most_redirects = 5;  ///< per request
 };

@@ -25,7 +25,7 @@ struct TidyAtEnd {
 };
 
 HttpOptions http_options(const PullOptions& options) {
-  HttpOptions http{Endpoint::parse(options.endpoint), options.token.value, options.timeout_s};
+  HttpOptions http{Endpoint::parse(options.endpoint), options.token.value, options.ca_file, options.timeout_s};
   const Notice& notice = options.download.notice;
   const bool exposed = !http.endpoint.secure && !http.endpoint.loopback;
   if (exposed) notice(cat(http.endpoint.url, ": not encrypted: others can read and change what is transferred"));

@@ -11,7 +11,8 @@ from _fathom import FATHOM
 from _hub_server import Hub, Repository, sha256
 
 NAME, TOKEN, MIB = "acme/tiny", "hf_secretsecretsecret", 1 << 20
-NO_TOKEN = ("HF_TOKEN", "FATHOM_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HOME", "HF_ENDPOINT", "XDG_CACHE_HOME")
+NO_TOKEN = ("HF_TOKEN", "FATHOM_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HOME", "HF_ENDPOINT", "XDG_CACHE_HOME",
+            "SSL_CERT_FILE")
 
 
 def content(size, seed):
@@ -48,8 +49,8 @@ class Home(unittest.TestCase):
         return value
 
     def hub(self, files, **options):
-        host = options.pop("host", "127.0.0.1")
-        return self.enterContext(Hub({NAME: Repository(files, **options)}, host=host))
+        server = {key: options.pop(key) for key in ("host", "tls", "store_tls") if key in options}
+        return self.enterContext(Hub({NAME: Repository(files, **options)}, **server))
 
     def environment(self, hub=None, **more):
         env = {k: v for k, v in os.environ.items() if k not in NO_TOKEN}

@@ -207,11 +207,13 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, hub, host):
+    def __init__(self, hub, host, tls=None):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.hub = hub
         super().__init__((host, 0), Handler)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, *_):
@@ -219,9 +221,9 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Hub:
-    """Both servers; a context manager. `requests` holds what was asked, in order."""
+    """Both servers; a context manager. `requests` holds what was asked, in order. tls: an ssl.SSLContext, or None."""
 
-    def __init__(self, repositories, host="127.0.0.1"):
+    def __init__(self, repositories, host="127.0.0.1", tls=None, store_tls=None):
         self.repositories = repositories
         self.fault = None
         self.ranges = True
@@ -230,7 +232,7 @@ class Hub:
         self.hanging = threading.Semaphore(0)  # released once for each reply that hangs
         self.go_on = threading.Event()
         self._lock = threading.Lock()
-        self.hub, self.store = Server(self, host), Server(self, host)
+        self.hub, self.store = Server(self, host, tls), Server(self, host, store_tls)
         self.url, self.store_url = self.hub.url, self.store.url
 
     def note(self, kind, path, headers, port):

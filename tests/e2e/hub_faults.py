@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """What breaks on the way of a pull, each made to break by the server: connections, replies, hashes, names, disks."""
 import json
+import shutil
+import ssl
+import subprocess
 import time
 import unittest
 
@@ -322,6 +325,36 @@ class Endpoint(Home):
             code, _, err = self.pull(None, NAME, "--endpoint", url, "--retries", "0")
             self.assertEqual(code, 2, url + err)
             self.assertNotIn("pw", err)
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs openssl to make a certificate")
+class Encrypted(Home):
+    def setUp(self):
+        super().setUp()
+        key, self.certificate = self.home / "key.pem", self.home / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-keyout", key, "-out", self.certificate, "-days", "30000", "-subj", "/CN=hub",
+                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(self.certificate, key)
+
+    def test_certificates_are_checked(self):
+        hub = self.hub({"x.gguf": GGUF}, tls=self.tls, store_tls=self.tls)
+        code, _, err = self.pull(hub)
+        self.assertEqual(code, 1)
+        self.assertIn("certificate", err)
+        self.assertNotIn("trying again", err)
+        self.assertEqual(hub.requests, [])
+        self.pulled(hub, env={"SSL_CERT_FILE": str(self.certificate)})
+        self.assert_files({"x.gguf": GGUF})
+
+    def test_no_way_from_https_to_http(self):
+        hub = self.hub({"x.gguf": GGUF}, tls=self.tls)
+        code, _, err = self.pull(hub, env={"SSL_CERT_FILE": str(self.certificate), "HF_TOKEN": TOKEN})
+        self.assertEqual(code, 1)
+        self.assertIn("expected a redirect to https", err)
+        self.assertEqual(hub.asked("store"), [])
+        self.assert_not_installed()
 
 
 if __name__ == "__main__":
