@@ -1,0 +1,479 @@
+#!/usr/bin/env python3
+"""fathom inspect (a file called inspect.py would hide Python's own module): what it says of whole, unfinished, huge, strange and hostile models; and of two models' differences."""
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+import _fathom
+from _fathom import FATHOM, GOLDEN, run
+
+MODELS, GGUF = GOLDEN / "models", GOLDEN / "gguf"
+SHARED = _fathom.shared()
+V3 = {"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "num_nextn_predict_layers": 1,
+      "max_position_embeddings": 163840, "torch_dtype": "bfloat16",
+      "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
+      "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096, "beta_fast": 32,
+                       "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}}
+
+
+def report(*arguments, code=0):
+    got, out, error = run("inspect", *arguments, "--json")
+    assert got == code, (got, error)
+    return json.loads(out)
+
+
+def safetensors_header(path):
+    data = pathlib.Path(path).read_bytes()
+    (size,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    return header, 8 + size
+
+
+def text(value):
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def gguf(keys, tensors=(), data=b""):
+    """A GGUF file: keys {name: str or int}, tensors (name, ne, type, offset)."""
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
+    for key, value in keys.items():
+        out += text(key) + (struct.pack("<I", 8) + text(value) if isinstance(value, str) else struct.pack("<II", 4, value))
+    for name, ne, kind, offset in tensors:
+        out += text(name) + struct.pack("<I", len(ne)) + struct.pack(f"<{len(ne)}Q", *ne) + struct.pack("<IQ", kind, offset)
+    return out + b"\0" * (-len(out) % 32) + data
+
+
+class Counts(unittest.TestCase):
+    def expected(self, folder):
+        """total, active and MTP parameters, from the safetensors header and config.json alone."""
+        config = json.loads((folder / "config.json").read_text())
+        header, _ = safetensors_header(folder / "model.safetensors")
+        layers = config["num_hidden_layers"]
+        experts = config.get("n_routed_experts") or config.get("num_experts") or 0
+        total = routed = mtp = scales = 0
+        for name, entry in header.items():
+            values = math.prod(entry["shape"])
+            words = name.split(".")
+            if name.endswith("_scale_inv"):
+                scales += values
+            elif words[1] == "layers" and int(words[2]) >= layers:
+                mtp += values
+            else:
+                total += values
+                routed += values if ".mlp.experts." in name else 0
+        active = total - routed + (routed // experts * config["num_experts_per_tok"] if experts else 0)
+        return total, active, mtp, scales
+
+    def test_folders(self):
+        folders = sorted(path.parent for path in MODELS.glob("*/model.safetensors"))
+        self.assertTrue(folders)
+        for folder in folders:
+            got = report(folder)["parameters"]
+            self.assertEqual((got["total"], got["active"], got["mtp"], got["scales"]), self.expected(folder), folder.name)
+
+    def test_gguf_twins_have_the_same_parameters(self):
+        for file in sorted(GGUF.glob("*.gguf")):
+            folder = MODELS / file.name.split(".")[0].removesuffix("-legacy").removesuffix("-mtp")
+            if folder.is_dir():
+                got = report(file)["parameters"]
+                self.assertEqual((got["total"], got["active"]), self.expected(folder)[:2], file.name)
+
+    def test_types_and_tensors(self):
+        folder = MODELS / "v3-fp8"
+        got = report(folder, "--tensors")
+        header, _ = safetensors_header(folder / "model.safetensors")
+        self.assertEqual({t["name"]: (t["type"], t["shape"], t["bytes"]) for t in got["tensor_table"]},
+                         {name: (e["dtype"], e["shape"], e["data_offsets"][1] - e["data_offsets"][0])
+                          for name, e in header.items()})
+        types = {t["type"]: t for t in got["types"]}
+        self.assertEqual(types["F8_E4M3"]["bits_per_weight"], 8)
+        self.assertEqual(types["F32 (scales)"]["tensors"], sum(name.endswith("_scale_inv") for name in header))
+        self.assertEqual(sum(t["bytes"] for t in got["types"]), got["tensor_bytes"])
+        q4 = {t["type"]: t for t in report(GGUF / "qwen2-wide.Q4_K_M.gguf")["types"]}
+        self.assertEqual((q4["Q4_K"]["bits_per_weight"], q4["Q6_K"]["bits_per_weight"]), (4.5, 6.5625))
+
+    def test_published_v3_by_its_configuration_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "config.json").write_text(json.dumps(V3))
+            got = report(folder, "--ctx", "4096", code=1)
+            self.assertFalse(got["complete"])
+            self.assertEqual(got["files"][0]["state"], "missing")
+            self.assertEqual(got["parameters"]["source"], "configuration")
+            self.assertEqual(got["parameters"]["total"], 671026419200)
+            self.assertEqual(round(got["parameters"]["active"] / 1e9, 2), 37.55)
+            self.assertEqual(got["memory"]["weights_source"], "configuration")
+            # Latents of 576 values in 61 layers and the MTP module.
+            kv = {"f32": 4, "bf16": 2}[got["memory"]["cache_type"]]
+            self.assertEqual(got["memory"]["kv_per_token"], 62 * 576 * kv)
+            code, out, _ = run("inspect", folder)
+            self.assertEqual(code, 1)
+            self.assertIn("671,026,419,200 (671 B), as the configuration implies", out)
+            self.assertIn("0 of 1 files are here", out)
+
+
+class Memory(unittest.TestCase):
+    def test_arithmetic(self):
+        folder = MODELS / "qwen2"
+        config = json.loads((folder / "config.json").read_text())
+        header, start = safetensors_header(folder / "model.safetensors")
+        got = report(folder, "--ctx", "100", "--batch", "3", "--cache-type", "bf16")["memory"]
+        head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        per_token = config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * head * 2
+        self.assertEqual(got["kv_per_token"], per_token)
+        self.assertEqual(got["weights"], (folder / "model.safetensors").stat().st_size - start)
+        self.assertEqual(got["contexts"], [{"ctx": 100, "kv": 128 * 3 * per_token,  # whole pages of 64
+                                            "total": got["weights"] + got["scratch"] + 128 * 3 * per_token}])
+        f32 = report(folder, "--ctx", "100", "--cache-type", "f32")["memory"]
+        self.assertEqual(f32["kv_per_token"], 2 * per_token)
+
+    def test_impossible_settings(self):
+        for wrong in (["--ctx", "99999999"], ["--batch", "0"], ["--cache-type", "q1"], ["--kernels", "none"]):
+            code, out, error = run("inspect", MODELS / "qwen2", *wrong)
+            self.assertEqual((code, out), (2, ""), wrong)
+
+
+class Unfinished(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def test_cut_file(self):
+        whole = (GGUF / "qwen2.gguf").read_bytes()
+        cut = self.folder / "cut.gguf"
+        cut.write_bytes(whole[:len(whole) // 2])
+        code, out, _ = run("inspect", cut)
+        self.assertEqual(code, 1)
+        self.assertIn("NOT COMPLETE", out)
+        self.assertIn(f"has {len(whole) // 2} of ", out)
+        self.assertIn("still downloading, or cut off", out)
+        self.assertIn("model_type qwen2", out)
+        got = report(cut, code=1)
+        self.assertEqual((got["complete"], got["runnable"], got["files"][0]["state"]), (False, False, "unfinished"))
+
+    def test_missing_parts(self):
+        for part in sorted((GGUF / "split").glob("*.gguf"))[::2]:
+            shutil.copy(part, self.folder)
+        code, out, _ = run("inspect", next(self.folder.glob("*-00003-of-00003.gguf")))
+        self.assertEqual(code, 1)
+        self.assertIn("missing  v3.Q4_K_M-00002-of-00003.gguf", out)
+        self.assertIn("2 of 3 files are here", out)
+        self.assertIn("as the configuration implies", out)
+        self.assertEqual(report(GGUF / "split" / "v3.Q4_K_M-00002-of-00003.gguf")["parameters"],
+                         report(GGUF / "v3.Q4_K_M.gguf")["parameters"])
+
+    def test_missing_shards(self):
+        shutil.copy(MODELS / "v3" / "config.json", self.folder)
+        header, start = safetensors_header(MODELS / "v3" / "model.safetensors")
+        shutil.copy(MODELS / "v3" / "model.safetensors", self.folder / "model-00001-of-00003.safetensors")
+        index = {"metadata": {"total_size": 10**9}, "weight_map": {n: "model-00001-of-00003.safetensors" for n in header}}
+        index["weight_map"] |= {"x": "model-00002-of-00003.safetensors", "y": "model-00003-of-00003.safetensors"}
+        (self.folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        (self.folder / "model-00003-of-00003.safetensors.part").write_bytes(b"")
+        got = report(self.folder, code=1)
+        self.assertEqual([f["state"] for f in got["files"]], ["whole", "missing", "missing"])
+        self.assertIn("shard 2 of 3 is missing", got["files"][1]["problem"])
+        self.assertIn("still downloading", got["files"][2]["problem"])
+        self.assertEqual((got["absent_tensors"], got["memory"]["weights"], got["memory"]["weights_source"]),
+                         (2, 10**9, "index"))
+        self.assertEqual(got["parameters"]["here"]["total"], got["parameters"]["total"])
+
+    def test_names_of_unfinished_files(self):
+        (self.folder / "a.gguf.part").write_bytes((GGUF / "qwen2.gguf").read_bytes()[:30])
+        for model, word in ((self.folder / "a.gguf", "still downloading"), (self.folder / "b.gguf", "missing")):
+            code, out, error = run("inspect", model)
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn(word, error)
+
+
+class Huge(unittest.TestCase):
+    """Files of hundreds of GB, with holes instead of data: their headers are read and nothing else."""
+
+    def cost(self, *arguments):
+        """What the program asked the system to read, and what it held, in bytes; and its exit code."""
+        script = 'cat /proc/self/io > /dev/null || exit 99; "$@" > /dev/null; code=$?; cat /proc/$$/io; exit $code'
+        process = subprocess.Popen(["sh", "-c", script, "sh", str(FATHOM), *map(str, arguments)], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        out = process.stdout.read()
+        process.stdout.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode == 99:
+            self.skipTest("no /proc/PID/io here")
+        # The shell's own counts include those of the children it waited for.
+        counts = dict(line.split(": ") for line in out.splitlines() if ": " in line)
+        return int(counts["rchar"]), usage.ru_maxrss << 10, process.returncode
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def grow(self, path, size):
+        try:
+            os.truncate(path, size)
+        except OSError as error:
+            self.skipTest(f"no sparse files of {size} bytes here: {error}")
+
+    def check(self, path, size):
+        got = report(path)
+        self.assertTrue(got["complete"])
+        self.assertGreater(got["tensor_bytes"], size - (1 << 20))
+        self.assertIn("memory", got)
+        read, held, code = self.cost("inspect", path)
+        self.assertEqual(code, 0)
+        self.assertLess(read, 64 << 20)
+        self.assertLess(held, 1 << 30)
+
+    def test_gguf(self):
+        rows, width, layers = 1 << 20, 1 << 13, 25  # 16 GiB each in BF16
+        keys = {"general.architecture": "llama", "llama.block_count": layers, "llama.context_length": 4096,
+                "llama.embedding_length": width, "llama.feed_forward_length": rows, "llama.attention.head_count": 64,
+                "llama.vocab_size": 1000}
+        tensors = [(f"blk.{i}.ffn_up.weight", (width, rows), 30, i * rows * width * 2) for i in range(layers)]
+        path = self.folder / "huge.gguf"
+        path.write_bytes(gguf(keys, tensors))
+        size = layers * rows * width * 2
+        self.assertGreater(size, 400 * 10**9)
+        self.grow(path, path.stat().st_size + size)
+        self.check(path, size)
+
+    def test_safetensors(self):
+        rows, width, layers = 1 << 20, 1 << 13, 25
+        each = rows * width * 2
+        header = json.dumps({f"model.layers.{i}.mlp.up_proj.weight": {
+            "dtype": "BF16", "shape": [rows, width], "data_offsets": [i * each, (i + 1) * each]} for i in range(layers)})
+        shutil.copy(MODELS / "llama3" / "config.json", self.folder)
+        path = self.folder / "model.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+        self.grow(path, path.stat().st_size + layers * each)
+        self.check(self.folder, layers * each)
+
+
+class Strange(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def file(self, name, data):
+        (self.folder / name).write_bytes(data)
+        return self.folder / name
+
+    def test_unknown_architecture(self):
+        path = self.file("new.gguf", gguf({"general.architecture": "mamba9", "mamba9.block_count": 7,
+                                           "mamba9.expert_count": 4, "mamba9.expert_used_count": 1},
+                                          [("blk.0.ffn_up_exps.weight", (32, 8, 4), 0, 0), ("b", (4,), 34, 4096)],
+                                          b"\0" * 8192))
+        got = report(path)
+        self.assertEqual((got["complete"], got["runnable"], got["memory"]), (True, False, None))
+        self.assertIn("mamba9", got["config_problem"])
+        self.assertEqual((got["parameters"]["total"], got["parameters"]["active"]), (32 * 8 * 4 + 4, 32 * 8 + 4))
+        self.assertEqual(got["config"]["num_hidden_layers"], 7)
+        self.assertIsNone({t["type"]: t for t in got["types"]}["TQ1_0"]["bytes"])
+
+    def test_unknown_folder(self):
+        self.file("config.json", json.dumps({"model_type": "new", "architectures": ["NewModel"], "hidden_size": 5,
+                                             "num_experts": 8}).encode())
+        shutil.copy(MODELS / "qwen2" / "model.safetensors", self.folder)
+        got = report(self.folder)
+        self.assertEqual((got["architecture"], got["config"]["hidden_size"], got["config"]["n_routed_experts"]),
+                         ("NewModel", 5, 8))
+        self.assertFalse(got["runnable"])
+
+    def test_importance_matrix(self):
+        path = self.file("imatrix.gguf", gguf({"general.type": "imatrix", "imatrix.chunk_count": 12},
+                                              [("blk.0.ffn_up.weight.in_sum2", (8, 1), 0, 0)], b"\0" * 32))
+        got = report(path)
+        self.assertEqual((got["content"], got["metadata"]["imatrix.chunk_count"]), ("imatrix", 12))
+        self.assertIn("imatrix.chunk_count", run("inspect", path)[1])
+
+    def test_one_shard_alone(self):
+        got = report(MODELS / "qwen2" / "model.safetensors")
+        self.assertEqual((got["container"], got["runnable"]), ("safetensors file", False))
+        self.assertEqual(got["parameters"]["total"], report(MODELS / "qwen2")["parameters"]["total"])
+
+    def test_nothing_from_a_file_reaches_the_terminal_raw(self):
+        path = self.file("evil.gguf", gguf({"general.architecture": "\x1b[2Jx", "general.license": "\x1b]0;t\x07",
+                                            "tokenizer.chat_template": "\x1b[31m{{ messages[0].content }}"},
+                                           [("w\x1b[1m\u202e", (4,), 0, 0)], b"\0" * 32))
+        for arguments in ([], ["--tensors"], ["--render"]):
+            code, out, _ = run("inspect", path, *arguments)
+            self.assertEqual(code, 0)
+            self.assertNotIn("\x1b", out)
+            self.assertNotIn("\u202e", out)
+            self.assertNotIn("\x07", out)
+        self.assertEqual(report(path, "--tensors")["tensor_table"][0]["name"], "w\x1b[1m\u202e")
+
+    def test_templates_that_do_not_end(self):
+        endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}"
+        got = report(self.file("t.gguf", gguf({"general.architecture": "x", "tokenizer.chat_template": endless})))
+        self.assertIn("render_problem", got["chat_template"])
+
+    def test_hostile_files_are_one_line(self):
+        cases = {"empty.gguf": b"", "short.gguf": b"GGUF", "words.gguf": b"hello world, this is no model",
+                 "counts.gguf": b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60),
+                 "twice.gguf": gguf({"a": 1}, [("t", (4,), 0, 0), ("t", (4,), 0, 32)], b"\0" * 64),
+                 "wrap.gguf": gguf({"a": 1}, [("t", (1 << 40, 1 << 40), 0, 0)]),
+                 "ends.gguf": gguf({"a": 1}, [("t", (1 << 60,), 0, (1 << 64) - 32)]),
+                 "long.safetensors": struct.pack("<Q", 1 << 40) + b"{}",
+                 "type.safetensors": struct.pack("<Q", 12) + b'{"w": [1,2]}',
+                 "model.bin": b"\x80\x02}q\x00."}
+        for name, data in cases.items():
+            code, out, error = run("inspect", self.file(name, data))
+            self.assertEqual((code, out), (1, ""), name)
+            self.assertEqual(error.count("\n"), 1, error)
+            self.assertIn(name, error)
+
+
+class Texts(unittest.TestCase):
+    @unittest.skipUnless(SHARED, "needs $FATHOM_SHARED")
+    def test_real_model(self):
+        model = _fathom.chat_model()
+        got = report(model)
+        self.assertEqual(got["parameters"]["total"], 134515008)
+        self.assertEqual(got["license"]["license"], "apache-2.0")
+        special = {t["role"]: (t["id"], t["text"]) for t in got["tokenizer"]["special"]}
+        self.assertEqual((special["bos"], special["eos"]), ((1, "<|im_start|>"), (2, "<|im_end|>")))
+        self.assertIn({"id": 2, "text": "<|im_end|>"}, got["tokenizer"]["end_of_generation"])
+        self.assertIn("<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n", got["chat_template"]["rendered"])
+        self.assertIn("<|im_start|>user\nHello!", run("inspect", model, "--render")[1])
+
+    @unittest.skipUnless(SHARED, "needs $FATHOM_SHARED")
+    def test_vocabulary_only(self):
+        for path in sorted((SHARED / "data" / "tokenizers" / "gguf-vocab").glob("*.gguf")):
+            got = report(path)
+            self.assertEqual((got["content"], got["tensors"], got["runnable"]), ("vocabulary", 0, False))
+            self.assertGreater(got["tokenizer"]["tokens"], 30000)
+
+    @unittest.skipUnless(SHARED, "needs $FATHOM_SHARED")
+    def test_folder_with_tokenizer_template_and_licence(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            for file in (SHARED / "data" / "tokenizers" / "deepseek-v3").glob("*.json"):
+                shutil.copy(file, folder)
+            (folder / "config.json").write_text(json.dumps(V3))
+            (folder / "README.md").write_text("---\nlibrary_name: x\nlicense: \"mit\"\nlicense_link: LICENSE\n---\n# X\n")
+            got = report(folder, code=1)
+            self.assertEqual(got["license"], {"license": "mit", "link": "LICENSE", "source": "README.md"})
+            source = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
+            self.assertEqual(got["chat_template"]["bytes"], len(source.encode()))
+            self.assertEqual(got["chat_template"]["sha256"], hashlib.sha256(source.encode()).hexdigest())
+            self.assertIn("Hello!", got["chat_template"]["rendered"])
+
+
+class Hashes(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(MODELS / "qwen2" / name, self.folder / name)
+
+    def test_header_and_content(self):
+        data = (self.folder / "model.safetensors").read_bytes()
+        _, start = safetensors_header(self.folder / "model.safetensors")
+        got = report(self.folder, "--hash")
+        files = {f["name"]: f for f in got["files"]}
+        self.assertEqual(files["model.safetensors"]["header_sha256"], hashlib.sha256(data[:start]).hexdigest())
+        for name, entry in files.items():
+            self.assertEqual(entry["sha256"], hashlib.sha256((self.folder / name).read_bytes()).hexdigest())
+        self.assertEqual(set(files), {"config.json", "model.safetensors"})
+        header, _ = safetensors_header(self.folder / "model.safetensors")
+        own = hashlib.blake2b(digest_size=32)  # spec/numerics.md 9
+        for name in sorted(header):
+            begin, end = header[name]["data_offsets"]
+            own.update(f"{name}\n{header[name]['dtype']}\n{','.join(map(str, header[name]['shape']))}\n".encode())
+            own.update(data[start + begin:start + end])
+        self.assertEqual(got["weights_id"], own.hexdigest())
+        self.assertNotIn("sha256", report(self.folder)["files"][0])
+
+    def test_what_pull_recorded(self):
+        right = hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
+        (self.folder / ".fathom").mkdir()
+        record = {"format": "fathom.pull", "version": 1, "repository": "owner/name", "commit": "abc",
+                  "files": [{"path": "model.safetensors", "size": 1, "sha256": right}]}
+        (self.folder / ".fathom" / "pull.json").write_text(json.dumps(record))
+        got = report(self.folder, "--hash")
+        self.assertEqual(got["pull"], {"repository": "owner/name", "commit": "abc"})
+        self.assertEqual(got["files"][0]["hash_check"], "equal")
+        record["files"][0]["sha256"] = "0" * 64
+        (self.folder / ".fathom" / "pull.json").write_text(json.dumps(record))
+        self.assertEqual(report(self.folder)["files"][0]["recorded_sha256"], "0" * 64)
+        self.assertEqual(report(self.folder, "--hash", code=1)["files"][0]["hash_check"], "differs")
+        (self.folder / ".fathom" / "pull.json").write_text("{ broken")
+        self.assertIn("problem", report(self.folder)["pull"])
+
+
+class Diff(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def diff(self, *arguments, code):
+        got, out, error = run("inspect", "--diff", *arguments, "--json")
+        self.assertEqual(got, code, error)
+        return json.loads(out)
+
+    def test_same(self):
+        self.assertTrue(self.diff(GGUF / "v3.gguf", GGUF / "v3.gguf", "--data", code=0)["same"])
+        whole, split = GGUF / "v3.Q4_K_M.gguf", GGUF / "split" / "v3.Q4_K_M-00001-of-00003.gguf"
+        got = self.diff(whole, split, "--data", code=1)  # the split's own keys, and nothing else
+        self.assertEqual({k["key"] for k in got["keys"]["added"]}, {"split.no", "split.count", "split.tensors.count"})
+        self.assertEqual((got["keys"]["removed"], got["keys"]["changed"], got["tensors"]),
+                         ([], [], {"added": [], "removed": [], "changed": [], "data": []}))
+
+    def test_quantised(self):
+        got = self.diff(GGUF / "qwen2-wide.gguf", GGUF / "qwen2-wide.Q8_0.gguf", code=1)
+        file_type = [k for k in got["keys"]["changed"] if k["key"] == "general.file_type"]
+        self.assertEqual(file_type, [{"key": "general.file_type", "from": 32, "to": 7}])
+        self.assertEqual((got["tensors"]["added"], got["tensors"]["removed"]), ([], []))
+        self.assertTrue(got["tensors"]["changed"])
+        self.assertEqual({t["to"]["type"] for t in got["tensors"]["changed"]}, {"Q8_0"})
+        code, out, _ = run("inspect", "--diff", GGUF / "qwen2-wide.gguf", GGUF / "qwen2-wide.Q8_0.gguf")
+        self.assertEqual(code, 1)
+        self.assertIn("~ general.file_type: 32 -> 7", out)
+        self.assertRegex(out, r"~ tensor token_embd.weight: BF16 \[\d+,\d+\] -> Q8_0 ")
+
+    def test_data_alone(self):
+        data = bytearray((GGUF / "qwen2.gguf").read_bytes())
+        data[-100] ^= 1
+        changed = self.folder / "changed.gguf"
+        changed.write_bytes(data)
+        self.assertTrue(self.diff(GGUF / "qwen2.gguf", changed, code=0)["same"])
+        self.assertEqual(len(self.diff(GGUF / "qwen2.gguf", changed, "--data", code=1)["tensors"]["data"]), 1)
+
+    def test_folders_and_formats(self):
+        shutil.copytree(MODELS / "llama3", self.folder / "b")
+        config = json.loads((self.folder / "b" / "config.json").read_text())
+        config["rope_theta"] = 7.5
+        del config["vocab_size"]
+        (self.folder / "b" / "config.json").chmod(0o644)
+        (self.folder / "b" / "config.json").write_text(json.dumps(config))
+        got = self.diff(MODELS / "llama3", self.folder / "b", code=1)
+        self.assertEqual([k["key"] for k in got["keys"]["changed"]], ["rope_theta"])
+        self.assertEqual([k["key"] for k in got["keys"]["removed"]], ["vocab_size"])
+        mixed = self.diff(MODELS / "qwen2", GGUF / "qwen2.gguf", code=0)  # what they have in common is the same
+        self.assertIn("formats differ", mixed["notes"][0])
+
+    def test_trouble(self):
+        code, out, error = run("inspect", "--diff", GGUF / "v3.gguf", self.folder / "none.gguf")
+        self.assertEqual((code, out), (2, ""), error)
+        self.assertEqual(run("inspect")[0], 2)
+        self.assertEqual(run("inspect", GGUF / "v3.gguf", "--diff", GGUF / "v3.gguf", GGUF / "v3.gguf")[0], 2)
+
+
+class Help(unittest.TestCase):
+    def test_help(self):
+        code, out, _ = run("inspect", "--help")
+        self.assertEqual(code, 0)
+        for word in ("Example:", "--tensors", "--diff", "--ctx", "--batch", "--cache-type", "Exit code"):
+            self.assertIn(word, out)
+
+
+if __name__ == "__main__":
+    _fathom.harness.main()
