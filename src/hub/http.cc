@@ -53,7 +53,7 @@ bool is_redirect(int status) {
 bool is_final(CURLcode code) {
   return code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_PEER_FAILED_VERIFICATION ||
          code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM || code == CURLE_WEIRD_SERVER_REPLY ||
-         code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_OUT_OF_MEMORY;
+         code == CURLE_OUT_OF_MEMORY;
 }
 
 }  // namespace
