@@ -1,5 +1,6 @@
 // fathom inspect: what a model is, from its headers alone; and what two models differ in.
 #include <CLI/CLI.hpp>
+#include <set>
 
 #include "base/work.h"
 #include "cli/commands.h"
@@ -10,6 +11,7 @@
 #include "cli/inspect_report.h"
 #include "cli/output.h"
 #include "formats/absent_file.h"
+#include "hub/model_folder.h"
 
 namespace fathom {
 namespace {
@@ -30,6 +32,16 @@ class DiffTrouble : public Error {
   int exit_code() const override { return 2; }
 };
 
+/// Parts of one split GGUF model, the first of which may be missing.
+bool all_of_one_model(const std::vector<fs::path>& files) {
+  std::set<std::string> prefixes;
+  for (const fs::path& file : files) {
+    const std::optional<GgufSplitName> name = gguf_split_name(file.filename().string());
+    prefixes.insert(name ? name->prefix : "");
+  }
+  return prefixes.size() == 1 && !prefixes.begin()->empty();
+}
+
 /// A path that exists is taken as it is, whatever lies there; so a folder with half of a model's files can be shown.
 fs::path find_any(const std::string& model) {
   const fs::path path = model;
@@ -37,8 +49,12 @@ fs::path find_any(const std::string& model) {
   if (!model.empty() && fs::exists(path, error)) {
     const bool folder = fs::is_directory(path, error);
     if (!folder || fs::exists(path / "config.json", error)) return path;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path, error))
+    std::vector<fs::path> parts;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
       if (entry.path().extension() == ".safetensors" || is_unfinished(entry.path())) return path;
+      if (entry.path().extension() == ".gguf") parts.push_back(entry.path());
+    }
+    if (all_of_one_model(parts)) return parts.front();
   } else if (fs::is_directory(path.parent_path(), error) && (path.is_absolute() || model.starts_with('.'))) {
     require_present(path, "the model");  // tells "missing" and "still downloading" apart
   }
@@ -46,7 +62,9 @@ fs::path find_any(const std::string& model) {
 }
 
 int inspect(const InspectCommand& options, const Settings& settings) {
-  const ModelHeader header = read_model_header(find_any(options.model));
+  ModelHeader header = read_model_header(find_any(options.model));
+  if (is_half_installed(header.kind == ModelHeader::Kind::kFolder ? header.path : header.path.parent_path()))
+    header.problems.push_back("an update of this model by pull was broken off: files of two revisions may be mixed");
   json::object report = inspect_report(header, settings, options.batch);
   bool good = header.complete();
   if (options.hash) good = add_hashes(header, report) && good;

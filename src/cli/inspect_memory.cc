@@ -17,15 +17,17 @@ struct WeightBytes {
   const char* source;
 };
 
-/// Bytes of one stored parameter, by what config.json says: FP8's are taken as all of them, for an estimate.
-uint64_t bytes_by_config(const json::value& config_json) {
+/// The type of most weights, by what config.json says; BF16 where it is silent.
+DType type_by_config(const json::value& config_json) {
   const json::object* config = config_json.if_object();
-  if (!config) return 2;
-  if (config->contains("quantization_config")) return 1;
+  if (!config) return DType::kBF16;
+  if (config->contains("quantization_config")) return DType::kF8E4M3;
   for (const char* key : {"torch_dtype", "dtype"})
-    if (const json::value* type = config->if_contains(key); type && type->is_string())
-      return type->get_string() == "float32" ? 4 : 2;
-  return 2;
+    if (const json::value* type = config->if_contains(key); type && type->is_string()) {
+      if (type->get_string() == "float32") return DType::kF32;
+      if (type->get_string() == "float16") return DType::kF16;
+    }
+  return DType::kBF16;
 }
 
 WeightBytes weight_bytes(const ModelHeader& header, const std::vector<TensorInfo>& tensors,
@@ -34,7 +36,8 @@ WeightBytes weight_bytes(const ModelHeader& header, const std::vector<TensorInfo
   if (header.indexed_bytes) return {*header.indexed_bytes, "index"};
   const auto count = [&](const char* key) { return parameters.at(key).to_number<uint64_t>(); };
   const uint64_t values = checked_add(count("total"), count("mtp")).value_or(~uint64_t{0});
-  return {checked_mul(values, bytes_by_config(header.config_json)).value_or(~uint64_t{0}), "configuration"};
+  return {checked_mul<uint64_t>(values, info(type_by_config(header.config_json)).block_bytes).value_or(~uint64_t{0}),
+          "configuration"};
 }
 
 /// --ctx, else 4,096 and the model's own.
@@ -55,6 +58,8 @@ json::value memory_facts(const ModelHeader& header, const json::object& paramete
   std::vector<TensorInfo> tensors;
   for (const HeaderTensor& t : header.tensors)
     if (t.type_known) tensors.push_back(t.info);
+  // Without any weights the profile of a run goes by the type that the configuration names.
+  if (tensors.empty()) tensors.push_back({"", type_by_config(header.config_json), {1, 1}, 1});
   const EngineOptions options = engine_options(settings);
   const RunNumerics numerics = choose_numerics(options, tensors);
   const WeightBytes weights = weight_bytes(header, tensors, parameters);

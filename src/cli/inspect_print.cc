@@ -76,11 +76,14 @@ std::string short_number(double x) {
 
 std::string head(const json::object& r) {
   const std::string state = r.at("complete").as_bool() ? "" : ", NOT COMPLETE";
-  const size_t files = r.at("files").as_array().size();
+  const json::array& all = r.at("files").as_array();
+  const auto here =
+      std::count_if(all.begin(), all.end(), [](const json::value& f) { return f.at("state") != "missing"; });
+  const std::string files = cat(static_cast<size_t>(here) == all.size() ? "" : cat(here, " of "), all.size(),
+                                all.size() == 1 ? " file" : " files");
   std::string out = line("model", text(r, "path"));
-  out +=
-      line("format", cat(text(r, "container"), ", ", files, files == 1 ? " file" : " files", ", ",
-                         count_text(number(r, "tensors")), " tensors, ", bytes_text(number(r, "tensor_bytes")), state));
+  out += line("format", cat(text(r, "container"), ", ", files, ", ", count_text(number(r, "tensors")), " tensors, ",
+                            bytes_text(number(r, "tensor_bytes")), state));
   if (text(r, "content") != "model") out += line("content", text(r, "content"));
   const std::string type = text(r.at("config").as_object(), "model_type");
   out += list_line("architecture", {text(r, "architecture"), type.empty() ? "" : "model_type " + type});

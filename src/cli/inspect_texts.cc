@@ -1,11 +1,13 @@
 #include "cli/inspect_texts.h"
 
 #include <fstream>
+#include <map>
 #include <set>
+#include <sstream>
 
-#include "formats/json_file.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
+#include "hub/model_folder.h"
 #include "hub/sha.h"
 #include "text/chat_template.h"
 #include "text/utf8.h"
@@ -188,25 +190,16 @@ void add_texts(const ModelHeader& header, json::object& report) {
 
 void add_pull_record(const ModelHeader& header, json::object& report) {
   report["pull"] = nullptr;
-  const fs::path path = folder_of(header) / ".fathom" / "pull.json";
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return;
   try {
-    const json::value root = read_bounded_json(path);
-    const JsonObject record(root, path.string());
-    std::map<std::string, std::string> hashes;
-    for (const json::value& file : record.array("files")) {
-      const JsonObject entry(file, cat(path.string(), ": files"));
-      hashes[entry.string("path")] = entry.string_or("sha256", "");
-    }
-    json::object out;
-    for (const char* key : {"repository", "revision", "commit"})
-      if (record.has(key)) out[key] = utf8_lossy(record.string(key));
-    report["pull"] = std::move(out);
+    const std::optional<PullRecord> record = PullRecord::read(folder_of(header) / ".fathom" / "pull.json");
+    if (!record) return;
+    report["pull"] = json::object{{"repository", utf8_lossy(record->repository)},
+                                  {"revision", utf8_lossy(record->revision)},
+                                  {"commit", utf8_lossy(record->commit)}};
     for (json::value& file : report.at("files").as_array())
-      if (const auto it = hashes.find(std::string(file.at("name").as_string()));
-          it != hashes.end() && !it->second.empty())
-        file.as_object()["recorded_sha256"] = utf8_lossy(it->second);
+      if (const PulledFile* pulled = record->find(std::string(file.at("name").as_string()));
+          pulled && !pulled->sha256.empty())
+        file.as_object()["recorded_sha256"] = utf8_lossy(pulled->sha256);
   } catch (const Error& e) {
     report["pull"] = json::object{{"problem", utf8_lossy(e.what())}};
   }

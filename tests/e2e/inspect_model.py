@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""fathom inspect (a file called inspect.py would hide Python's own module): what it says of whole, unfinished, huge, strange and hostile models; and of two models' differences."""
+"""fathom inspect: what it says of whole, unfinished, huge, strange and hostile models, and of two models' differences.
+The file is not called inspect.py, which would hide Python's own module from the other tests here."""
 import hashlib
 import json
 import math
@@ -109,7 +110,8 @@ class Counts(unittest.TestCase):
             self.assertEqual(got["parameters"]["source"], "configuration")
             self.assertEqual(got["parameters"]["total"], 671026419200)
             self.assertEqual(round(got["parameters"]["active"] / 1e9, 2), 37.55)
-            self.assertEqual(got["memory"]["weights_source"], "configuration")
+            self.assertEqual((got["memory"]["weights_source"], got["memory"]["weights"]),
+                             ("configuration", got["parameters"]["total"] + got["parameters"]["mtp"]))  # FP8
             # Latents of 576 values in 61 layers and the MTP module.
             kv = {"f32": 4, "bf16": 2}[got["memory"]["cache_type"]]
             self.assertEqual(got["memory"]["kv_per_token"], 62 * 576 * kv)
@@ -161,6 +163,7 @@ class Unfinished(unittest.TestCase):
     def test_missing_parts(self):
         for part in sorted((GGUF / "split").glob("*.gguf"))[::2]:
             shutil.copy(part, self.folder)
+        self.assertEqual(report(self.folder, code=1)["container"], "GGUF v3")  # the folder's only model
         code, out, _ = run("inspect", next(self.folder.glob("*-00003-of-00003.gguf")))
         self.assertEqual(code, 1)
         self.assertIn("missing  v3.Q4_K_M-00002-of-00003.gguf", out)
@@ -395,11 +398,11 @@ class Hashes(unittest.TestCase):
     def test_what_pull_recorded(self):
         right = hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
         (self.folder / ".fathom").mkdir()
-        record = {"format": "fathom.pull", "version": 1, "repository": "owner/name", "commit": "abc",
-                  "files": [{"path": "model.safetensors", "size": 1, "sha256": right}]}
+        record = {"format": "fathom.pull", "version": 1, "endpoint": "https://hub.example", "repository": "owner/name",
+                  "revision": "main", "commit": "a" * 40, "files": [{"path": "model.safetensors", "size": 1, "sha256": right}]}
         (self.folder / ".fathom" / "pull.json").write_text(json.dumps(record))
         got = report(self.folder, "--hash")
-        self.assertEqual(got["pull"], {"repository": "owner/name", "commit": "abc"})
+        self.assertEqual(got["pull"], {"repository": "owner/name", "revision": "main", "commit": "a" * 40})
         self.assertEqual(got["files"][0]["hash_check"], "equal")
         record["files"][0]["sha256"] = "0" * 64
         (self.folder / ".fathom" / "pull.json").write_text(json.dumps(record))
