@@ -208,5 +208,40 @@ TEST(ModelHeader, FoldersWithoutAllTheirShards) {
   EXPECT_THROW(read_model_header(dir.path()), Error);
 }
 
+/// Any damage is an Error or a report: never a crash, and never more memory than the file accounts for.
+TEST(ModelHeader, DamagedHeadersAreReadOrRefused) {
+  const testing::TempDir dir;
+  for (const fs::path& source : {testing::golden_dir() / "gguf" / "v3.Q4_K_M.gguf",
+                                 testing::golden_dir() / "models" / "v3-fp8" / "model.safetensors"}) {
+    const size_t header = read_model_header(source).files[0].header_bytes;
+    const std::string whole = testing::read_file(source).substr(0, header + 4096);
+    const std::vector<uint8_t> bytes = testing::random_bytes(6 * 600, /*seed=*/7);
+    size_t read = 0, refused = 0;
+    for (size_t round = 0; round < 600; ++round) {
+      const uint8_t* r = &bytes[6 * round];
+      const size_t at = (r[0] | r[1] << 8 | r[2] << 16) % header;
+      std::string damaged = whole;
+      if (round % 4 == 0)
+        damaged.resize(at);
+      else
+        damaged[at] = static_cast<char>(r[3]),
+        damaged[(at + 1 + r[4] % 8) % header] ^= static_cast<char>(1 << r[5] % 8);
+      const fs::path path = dir.path() / (source.extension() == ".gguf" ? "x.gguf" : "x.safetensors");
+      write(path, damaged);
+      try {
+        const ModelHeader got = read_model_header(path);
+        EXPECT_LE(got.tensors.size(), damaged.size());
+        count_parameters(got.tensors, {});
+        if (got.config) count_parameters(*got.config);
+        ++read;
+      } catch (const Error&) {
+        ++refused;
+      }
+    }
+    EXPECT_GT(read, 10u) << source;
+    EXPECT_GT(refused, 10u) << source;
+  }
+}
+
 }  // namespace
 }  // namespace fathom
