@@ -7,9 +7,11 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 import _fathom
@@ -257,6 +259,24 @@ class Huge(unittest.TestCase):
         path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
         self.grow(path, path.stat().st_size + layers * each)
         self.check(self.folder, layers * each)
+
+    def test_hashing_can_be_interrupted(self):
+        path = self.folder / "huge.gguf"
+        path.write_bytes(gguf({"general.architecture": "x"}, [("t", (1 << 38,), 24, 0)]))
+        self.grow(path, path.stat().st_size + (1 << 38))
+        process = subprocess.Popen([str(FATHOM), "inspect", path, "--hash"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        try:
+            counts = pathlib.Path(f"/proc/{process.pid}/io")
+            while process.poll() is None and int(counts.read_text().split()[1]) < (64 << 20):  # rchar: it hashes by now
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, error = process.communicate(timeout=60)
+        except OSError as error:
+            process.kill()
+            process.communicate()
+            self.skipTest(f"no /proc/PID/io here: {error}")
+        self.assertEqual((process.returncode, out), (130, ""), error)
 
 
 class Strange(unittest.TestCase):
