@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 std::vector<TensorInfo> infos_of(const GgufPlan& plan) {
   std::vector<TensorInfo> infos;
-  for (const PlannedTensor& t : plan.tensors) infos.push_back(t.info);
+  for (const GgufTensorPlan& t : plan.tensors) infos.push_back(t.info);
   return infos;
 }
 
@@ -52,7 +52,7 @@ void write_tensors(GgufWriter& writer, const Checkpoint& checkpoint, const GgufP
     writer.write(bytes);
     done += bytes.size();
   };
-  for (const PlannedTensor& t : plan.tensors) {
+  for (const GgufTensorPlan& t : plan.tensors) {
     if (t.arrange == Arrange::kRopeFreqs) {
       write(std::as_bytes(std::span<const float>(llama3_rope_freqs(checkpoint.config()))));
       continue;

@@ -21,7 +21,7 @@ size_t bytes_of(DType type, size_t values) { return values / info(type).block_si
 /// Makes a tensor unit by unit: a unit is a row, or with Arrange::kKeys a head.
 class Producer {
  public:
-  Producer(const Checkpoint& source, const PlannedTensor& tensor) : t_(tensor), to_(tensor.info.dtype) {
+  Producer(const Checkpoint& source, const GgufTensorPlan& tensor) : t_(tensor), to_(tensor.info.dtype) {
     for (const std::string& name : t_.sources) sources_.push_back(source.find(name));
     const Tensor& first = sources_[0].data;
     const bool vector = first.shape().rank() <= 1;
@@ -110,7 +110,7 @@ class Producer {
     if (n) overflows_ += n;
   }
 
-  const PlannedTensor& t_;
+  const GgufTensorPlan& t_;
   DType to_;
   std::vector<StoredTensor> sources_;
   size_t source_rows_ = 0, source_columns_ = 0, values_ = 0, units_ = 0;
@@ -119,7 +119,7 @@ class Producer {
 
 }  // namespace
 
-uint64_t produce_tensor(const Checkpoint& source, const PlannedTensor& tensor, ThreadPool& pool,
+uint64_t produce_tensor(const Checkpoint& source, const GgufTensorPlan& tensor, ThreadPool& pool,
                         const std::function<void(std::span<const std::byte>)>& write) {
   const Producer producer(source, tensor);
   const size_t units = producer.units(), size = producer.unit_bytes();

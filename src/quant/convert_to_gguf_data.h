@@ -12,7 +12,7 @@ namespace fathom {
 /// Calls write with the tensor's bytes from first to last; takes a few MB of memory, or one head of kv_b_proj where
 /// that is more. Returns how many finite values became infinite, which F16 does above 65504. What write throws passes
 /// through.
-uint64_t produce_tensor(const Checkpoint& source, const PlannedTensor& tensor, ThreadPool& pool,
+uint64_t produce_tensor(const Checkpoint& source, const GgufTensorPlan& tensor, ThreadPool& pool,
                         const std::function<void(std::span<const std::byte>)>& write);
 
 /// Divisors of the rotation frequencies for llama3's scaling, head_dim / 2 of them: 1 where the wavelength w = 2 pi /

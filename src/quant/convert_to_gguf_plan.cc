@@ -50,6 +50,7 @@ class Planner {
     plan_.type = types_.type.value_or(auto_type(source_));
     plan_.mtp_layers = types_.mtp ? c_.num_nextn_predict_layers : 0;
     refuse_what_gguf_cannot_say();
+    require_layers();
     if (c_.rope_scaling.rope_type == RopeType::kLlama3) add_rope_freqs();
     for (const TensorInfo& t : source_.tensors()) add(t);
     note_all();
@@ -66,9 +67,20 @@ class Planner {
       throw Error(cat(source_.description(), ": tensor lm_head.weight is missing, and tie_word_embeddings is not set"));
   }
 
+  /// A folder that lost some of its tensors is found out here rather than by whoever loads the file.
+  void require_layers() const {
+    std::vector<std::string> names = {"model.norm.weight"};
+    for (size_t layer = 0; layer < c_.num_hidden_layers; ++layer)
+      for (const char* part : {"input_layernorm", "self_attn.o_proj", "post_attention_layernorm",
+                               c_.is_moe_layer(layer) ? "mlp.gate" : "mlp.down_proj"})
+        names.push_back(cat(kLayers, layer, ".", part, ".weight"));
+    for (const std::string& name : names)
+      if (!source_.has(name)) throw Error(cat("tensor ", name, " is missing"));
+  }
+
   void add_rope_freqs() {
     if (c_.is_mla()) throw Error("llama3 rope scaling is not built for DeepSeek's attention");
-    PlannedTensor t;
+    GgufTensorPlan t;
     t.info = {"rope_freqs.weight", DType::kF32, {c_.head_dim / 2}, 0};
     t.arrange = Arrange::kRopeFreqs;
     plan_.tensors.push_back(std::move(t));
@@ -102,7 +114,7 @@ class Planner {
            std::memcmp(head.bytes(), embed.bytes(), head.size_bytes()) == 0;
   }
 
-  PlannedTensor& add_rows(std::string name, Shape shape, std::vector<std::string> sources) {
+  GgufTensorPlan& add_rows(std::string name, Shape shape, std::vector<std::string> sources) {
     const DType from = source_.find(sources[0]).data.dtype();
     if (!can_dequantize(from))
       throw Error(cat("tensor ", printable(sources[0]), ": expected floating-point values, found ", from));
@@ -117,7 +129,7 @@ class Planner {
     if (t.shape.rank() == 0 || t.shape[0] != heads * c_.head_dim)
       throw Error(
           cat("tensor ", printable(t.name), ": expected ", heads * c_.head_dim, " rows, found shape ", t.shape));
-    PlannedTensor& planned = add_rows(name, t.shape, {t.name});
+    GgufTensorPlan& planned = add_rows(name, t.shape, {t.name});
     planned.arrange = Arrange::kPairs;
     planned.head_rows = c_.head_dim;
   }
@@ -127,7 +139,7 @@ class Planner {
     require_shape(printable(t.name), source_.find(t.name).data, {heads * (nope + v), lora});
     for (const bool keys : {true, false}) {
       const Shape shape = keys ? Shape{heads, lora, nope} : Shape{heads, v, lora};
-      PlannedTensor& planned =
+      GgufTensorPlan& planned =
           add_rows(cat("blk.", layer, keys ? ".attn_k_b.weight" : ".attn_v_b.weight"), shape, {t.name});
       planned.arrange = keys ? Arrange::kKeys : Arrange::kValues;
       planned.head_rows = nope + v;

@@ -19,7 +19,7 @@ enum class Arrange : uint8_t {
   kRopeFreqs,  ///< made from the configuration: divisors of the frequencies
 };
 
-struct PlannedTensor {
+struct GgufTensorPlan {
   TensorInfo info;  ///< as it will stand in the file
   Arrange arrange = Arrange::kRows;
   std::vector<std::string> sources;  ///< Hugging Face names; all of one shape
@@ -35,8 +35,8 @@ struct ToGgufTypes {
 };
 
 struct GgufPlan {
-  std::vector<PlannedTensor> tensors;  ///< in the folder's order, what is generated first
-  DType type = DType::kF32;            ///< of matrices
+  std::vector<GgufTensorPlan> tensors;  ///< in the folder's order, what is generated first
+  DType type = DType::kF32;             ///< of matrices
   size_t mtp_layers = 0;
   std::vector<std::string> notes;
 };
