@@ -27,10 +27,12 @@ GgufKeys make_keys(const fs::path& folder, const Checkpoint& checkpoint, const G
                    infos_of(plan));
   set_model_keys(keys, config, config_json, plan, notes);
   keys.set_u32("general.quantization_version", 2);
-  if (const std::optional<TokenizerSpec> spec = checkpoint.tokenizer())
+  if (const std::optional<TokenizerSpec> spec = checkpoint.tokenizer()) {
     set_tokenizer_keys(keys, *spec, config, notes);
-  else
+    set_more_tokenizer_keys(keys, *spec, folder, config_json, notes);
+  } else {
     set_placeholder_tokenizer_keys(keys, config, notes);
+  }
   if (fathom_keys) set_fathom_keys(keys, folder, checkpoint);
   return keys;
 }

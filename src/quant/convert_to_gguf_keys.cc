@@ -146,7 +146,8 @@ class ModelKeys {
 std::string stored_types(const Checkpoint& checkpoint) {
   std::map<std::string, std::vector<std::string>> by_type;
   for (const TensorInfo& t : checkpoint.tensors())
-    by_type[std::string(safetensors_name(t.dtype).value_or("?"))].push_back(t.name);
+    if (!t.name.ends_with("_scale_inv"))
+      by_type[std::string(safetensors_name(t.dtype).value_or("?"))].push_back(t.name);
   auto most = by_type.begin();
   for (auto it = by_type.begin(); it != by_type.end(); ++it)
     if (it->second.size() > most->second.size()) most = it;

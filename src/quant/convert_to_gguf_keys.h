@@ -5,7 +5,7 @@
 //     pieces that are added tokens as well are left (all others are the tokens of type 1, by their index);
 //   fathom.hf.chat_template: the name of the file that tokenizer.chat_template came from;
 //   fathom.hf.dtypes: {"default": "BF16", "F32": [names], ...}: the stored type of every tensor, by safetensors' names
-//     of types; "default" is that of all tensors which are not listed.
+//     of types; "default" is that of all tensors which are not listed. Scales of FP8 weights are never listed.
 // Called by convert_to_gguf.cc. No state: thread-safe.
 #pragma once
 #include <filesystem>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "formats/json_file.h"
 #include "formats/tensor_info.h"
 
 namespace fathom {
@@ -83,6 +84,41 @@ void set_more_ends(GgufKeys& keys, const TokenizerSpec& spec, const ModelConfig&
   }
 }
 
+/// The id of an added token that a file names by its text, or as an object with its content.
+std::optional<TokenId> added_token(const TokenizerSpec& spec, const json::value* token) {
+  const json::value* content = token && token->is_object() ? token->get_object().if_contains("content") : token;
+  if (!content || !content->is_string()) return std::nullopt;
+  for (size_t id = 0; id < spec.tokens.size(); ++id)
+    if ((spec.kinds[id] == TokenKind::kControl || spec.kinds[id] == TokenKind::kUserDefined) &&
+        content->get_string() == spec.tokens[id])
+      return static_cast<TokenId>(id);
+  return std::nullopt;
+}
+
+std::optional<TokenId> config_token(const TokenizerSpec& spec, const json::value* id) {
+  if (!id || !id->is_int64() || id->get_int64() < 0 || static_cast<size_t>(id->get_int64()) >= spec.tokens.size())
+    return std::nullopt;
+  return static_cast<TokenId>(id->get_int64());
+}
+
+/// Templates by name, as [{"name": "tool_use", "template": "..."}]; "default" is the one that every reader has.
+void set_named_templates(GgufKeys& keys, const json::array& templates, std::vector<std::string>& notes) {
+  std::vector<std::string> names;
+  for (const json::value& value : templates) {
+    const JsonObject one(value, "tokenizer_config.json: chat_template");
+    const std::string name = one.string("name");
+    if (name == "default") continue;
+    if (name.empty() || name.size() > 64 ||
+        name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") != std::string::npos) {
+      notes.push_back(cat("chat template ", printable(name), " left out: no such name can stand in a key"));
+      continue;
+    }
+    keys.set_string(cat("tokenizer.chat_template.", name), one.string("template"));
+    names.push_back(name);
+  }
+  if (!names.empty()) keys.set_strings("tokenizer.chat_templates", names);
+}
+
 void set_flag_where_other(GgufKeys& keys, const char* key, bool value, bool implied, std::vector<std::string>& notes) {
   if (value == implied) return;
   keys.set_bool(key, value);
@@ -116,6 +152,24 @@ void set_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const ModelCo
   set_flag_where_other(keys, "fathom.tokenizer.ignore_merges", spec.ignore_merges, spec.pre == "llama-bpe", notes);
   set_flag_where_other(keys, "fathom.tokenizer.nfc", spec.nfc, spec.pre == "qwen2", notes);
   if (!spec.chat_template.empty()) keys.set_string("tokenizer.chat_template", spec.chat_template);
+}
+
+void set_more_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const std::filesystem::path& folder,
+                             const JsonObject& config_json, std::vector<std::string>& notes) {
+  const std::filesystem::path path = folder / "tokenizer_config.json";
+  const json::value value = std::filesystem::exists(path) ? read_bounded_json(path) : json::value(json::object());
+  const JsonObject tokenizer_config(value, path.string());
+  // "seperator" is how the key is written everywhere.
+  constexpr std::pair<const char*, const char*> kTokens[] = {
+      {"unk", "unknown"}, {"sep", "seperator"}, {"pad", "padding"}, {"cls", "cls"}, {"mask", "mask"}};
+  for (const auto& [name, key] : kTokens) {
+    if (keys.has(cat("tokenizer.ggml.", key, "_token_id"))) continue;
+    std::optional<TokenId> id = added_token(spec, tokenizer_config.find(cat(name, "_token")));
+    if (!id) id = config_token(spec, config_json.find(cat(name, "_token_id")));
+    if (id) set_id(keys, key, *id);
+  }
+  const json::value* templates = tokenizer_config.find("chat_template");
+  if (templates && templates->is_array()) set_named_templates(keys, templates->get_array(), notes);
 }
 
 void set_placeholder_tokenizer_keys(GgufKeys& keys, const ModelConfig& config, std::vector<std::string>& notes) {

@@ -2,9 +2,11 @@
 // cannot say and a text's ids depend on goes into fathom.tokenizer.*. Called by convert_to_gguf.cc and tests. No state:
 // thread-safe.
 #pragma once
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "formats/gguf_writer.h"
 #include "formats/model_config.h"
 #include "text/tokenizer_spec.h"
@@ -19,6 +21,11 @@ namespace fathom {
 /// differently), more tokens than vocab_size.
 void set_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const ModelConfig& config,
                         std::vector<std::string>& notes);
+
+/// What tokenizer_config.json has beyond that: the ids of unk, sep, cls, mask and pad tokens, or config.json's, and the
+/// named chat templates beside the default one. config_json: the folder's config.json.
+void set_more_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const std::filesystem::path& folder,
+                             const JsonObject& config_json, std::vector<std::string>& notes);
 
 /// For a folder without a tokenizer: vocab_size unused tokens [PADn], since readers want one name for each row of the
 /// embedding, and the ids of config.json.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <sstream>
 
 #include "base/json.h"
@@ -120,6 +121,26 @@ TEST_F(SmallTokenizer, SpecialLooksAreControlToOtherReaders) {
   GgufWriter(dir.path() / "a.gguf", keys, {}).commit();
   const GgufFile file(dir.path() / "a.gguf");
   EXPECT_EQ(file.metadata().integers("tokenizer.ggml.token_type"), (std::vector<int64_t>{1, 1, 1, 5, 3, 3, 4, 3}));
+}
+
+TEST_F(SmallTokenizer, TheFolderNamesMore) {
+  const testing::TempDir dir;
+  std::ofstream(dir.path() / "tokenizer_config.json")
+      << R"({"unk_token":{"content":"<think>"},"mask_token":"nowhere","chat_template":[{"name":"default","template":"D"},
+             {"name":"tool_use","template":"T"},{"name":"no.key","template":"N"}]})";
+  const json::value config = parse_json(R"({"pad_token_id":5,"sep_token_id":99})", "config.json");
+  GgufKeys keys;
+  std::vector<std::string> notes;
+  set_more_tokenizer_keys(keys, spec_, dir.path(), JsonObject(config, "config.json"), notes);
+  GgufWriter(dir.path() / "a.gguf", keys, {}).commit();
+  const GgufFile file(dir.path() / "a.gguf");
+  const GgufMetadata& m = file.metadata();
+  EXPECT_EQ(m.integer("tokenizer.ggml.unknown_token_id"), 6);
+  EXPECT_EQ(m.integer("tokenizer.ggml.padding_token_id"), 5);
+  EXPECT_EQ(m.string("tokenizer.chat_template.tool_use"), "T");
+  EXPECT_EQ(m.strings("tokenizer.chat_templates"), std::vector<std::string>{"tool_use"});
+  EXPECT_EQ(m.entries().size(), 4u) << "what no token answers to is left out";
+  EXPECT_THAT(notes, ::testing::ElementsAre(HasSubstr("no.key")));
 }
 
 TEST_F(SmallTokenizer, WhatGgufCannotSayIsRefused) {
