@@ -85,9 +85,21 @@ def memory_folder():
     return tempfile.TemporaryDirectory(prefix="fathom-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
-def kept(target):
+def kept(target, kinds=("corpus", "findings")):
     """The folders of the repository with inputs of a target."""
-    return [str(folder) for folder in (TESTS / "corpus" / target, TESTS / "findings" / target) if folder.is_dir()]
+    return [str(TESTS / kind / target) for kind in kinds if (TESTS / kind / target).is_dir()]
+
+
+def open_findings(target):
+    """The kept findings that still make the target fail."""
+    still = []
+    with memory_folder() as scratch:
+        flags, environment = options(target, scratch)
+        for path in sorted((TESTS / "findings" / target).glob("*")):
+            command = [*fixed_addresses(), str(program(target)), *flags, f"-artifact_prefix={scratch}/", str(path)]
+            if subprocess.run(command, env=environment, capture_output=True).returncode:
+                still.append(str(path.relative_to(ROOT)))
+    return still
 
 
 def short(target):
@@ -99,14 +111,21 @@ def short(target):
         flags, environment = options(target, scratch)
         os.mkdir(f"{scratch}/new")
         command = [*fixed_addresses(), str(program(target)), *flags, "-seed=1", f"-runs={TARGETS[target][1]}",
-                   "-max_total_time=20", f"-artifact_prefix={scratch}/", f"{scratch}/new", *kept(target)]
+                   "-max_total_time=10", f"-artifact_prefix={scratch}/", f"{scratch}/new", *kept(target)]
         result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output = result.stdout.decode(errors="replace")
-        print(output[-8000:] if result.returncode else output.splitlines()[-1])
+        print(reason(output) or output[-2000:] if result.returncode else next(line for line in output.splitlines() if line.startswith("Done")))
         for finding in sorted(pathlib.Path(scratch).glob("*-*")):
             if finding.is_file():
                 print(f"the input, in hexadecimal: {finding.read_bytes().hex()}")
     return 1 if result.returncode else 0
+
+
+def reason(output):
+    """What a failed run says about the failure: from the error's line on, without the input's bytes."""
+    lines = output.splitlines()
+    first = next((i for i, line in enumerate(lines) if "ERROR" in line or "runtime error" in line), len(lines))
+    return "\n".join(line[:200] for line in lines[max(0, first - 2):first + 30])
 
 
 @dataclasses.dataclass
@@ -127,7 +146,7 @@ def chunk(target, runs, seconds, seed):
     with memory_folder() as scratch, tempfile.TemporaryFile() as log:
         flags, environment = options(target, scratch)
         command = [*fixed_addresses(), str(program(target)), *flags, f"-seed={seed}", f"-max_total_time={seconds}",
-                   f"-artifact_prefix={artifacts}/", str(corpus), *kept(target)]
+                   f"-artifact_prefix={artifacts}/", str(corpus), *kept(target, ("corpus",))]
         if runs:
             command.append(f"-runs={runs}")
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log,
@@ -144,7 +163,7 @@ def chunk(target, runs, seconds, seed):
     lines = [tuple(map(int, match)) for match in STATUS.findall(output)]
     executed = EXECUTED.findall(output)
     if process.returncode:
-        print(output[-6000:])
+        print(reason(output), flush=True)
     return Run(int(executed[-1]) if executed else lines[-1][0] if lines else 0, usage.ru_utime + usage.ru_stime, lines,
                process.returncode != 0)
 
@@ -193,6 +212,9 @@ def count(target, run):
 
 def fuzz(target, runs, seconds, minimise=True):
     """Runs until `runs` executions and `seconds` of CPU time are reached. Returns the number of findings."""
+    if still := open_findings(target):
+        print(f"{target}: fix these findings first: {' '.join(still)}")
+        return len(still)
     done, used, found, history = 0, 0.0, 0, []
     seed = int(time.time()) % 1_000_000 + os.getpid()
     while (done < runs or used < seconds) and found < MOST_FINDINGS:

@@ -132,13 +132,15 @@ class Writer {
   std::string out_;
 };
 
-/// The beginning of a text, cut between characters.
+/// The beginning of a text, cut between characters, without control characters.
 std::string excerpt(std::string_view text) {
   constexpr size_t kLongest = 80;
-  if (text.size() <= kLongest) return std::string(text);
-  size_t end = kLongest;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return std::string(text.substr(0, end)) + "...";
+  size_t end = std::min(text.size(), kLongest);
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  std::string out(text.substr(0, end));
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return end < text.size() ? out + "..." : out;
 }
 
 std::string_view kind_name(const json::value& value) {

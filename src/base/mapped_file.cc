@@ -73,6 +73,12 @@ void unwatch(const std::byte* data) {
     if (m.begin.load() == data) m.begin = nullptr;
 }
 
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "something else";
+}
+
 }  // namespace
 
 InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
@@ -82,7 +88,7 @@ InputFile::InputFile(const std::filesystem::path& path) : path_(path) {
   struct stat info {};
   if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd_);
-    throw Error(cat(path.string(), ": expected a regular file"));
+    throw Error(cat(path.string(), ": expected a file, found ", kind_of(info.st_mode)));
   }
   size_ = static_cast<uint64_t>(info.st_size);
 }

@@ -127,7 +127,8 @@ class Reader {
     s.beta_fast = number("rope.scaling.yarn_beta_fast", 32);
     s.beta_slow = number("rope.scaling.yarn_beta_slow", 1);
     if (number("rope.scaling.yarn_ext_factor", 1) != 1)
-      throw Error(cat(m_.what(), ": key ", key("rope.scaling.yarn_ext_factor"), ": expected 1"));
+      throw Error(cat(m_.what(), ": key ", key("rope.scaling.yarn_ext_factor"), ": expected 1, found ",
+                      number("rope.scaling.yarn_ext_factor", 1)));
     const double attn = number("rope.scaling.attn_factor", number("rope.scaling.yarn_attn_factor", 1));
     if (attn != 1) s.attn_factor = attn;
   }
@@ -136,7 +137,7 @@ class Reader {
     const bool mla_form = m_.has(key("attention.key_length_mla"));
     c_.kv_lora_rank = count("attention.kv_lora_rank");
     if (c_.kv_lora_rank == 0)
-      throw Error(cat(m_.what(), ": key ", key("attention.kv_lora_rank"), ": expected a positive number"));
+      throw Error(cat(m_.what(), ": key ", key("attention.kv_lora_rank"), ": expected a positive number, found 0"));
     c_.q_lora_rank = count("attention.q_lora_rank", 0);
     c_.head_dim = mla_form ? count("attention.key_length_mla") : count("attention.key_length");
     c_.v_head_dim = mla_form ? count("attention.value_length_mla") : count("attention.value_length");
@@ -157,7 +158,7 @@ class Reader {
   void read_experts() {
     c_.n_routed_experts = count("expert_count");
     if (c_.n_routed_experts == 0)
-      throw Error(cat(m_.what(), ": key ", key("expert_count"), ": expected a positive number"));
+      throw Error(cat(m_.what(), ": key ", key("expert_count"), ": expected a positive number, found 0"));
     c_.num_experts_per_tok = count("expert_used_count");
     c_.moe_intermediate_size = count("expert_feed_forward_length");
     c_.n_shared_experts = count("expert_shared_count", 0);

@@ -119,7 +119,8 @@ class Reader {
     if (!o_.has(key)) return;
     const JsonObject r = o_.object(key);
     c_.rope_theta = r.number_or("rope_theta", c_.rope_theta);
-    if (r.number_or("partial_rotary_factor", 1) != 1) throw Error(cat(r.what(), ": partial_rotary_factor: expected 1"));
+    if (r.number_or("partial_rotary_factor", 1) != 1)
+      throw Error(cat(r.what(), ": partial_rotary_factor: expected 1, found ", r.number("partial_rotary_factor")));
     RopeScaling& s = c_.rope_scaling;
     const std::string type = r.string_or("rope_type", r.string_or("type", "default"));
     if (type == "default") return;
@@ -172,7 +173,7 @@ class Reader {
     c_.norm_topk_prob = o_.boolean_or("norm_topk_prob", v3);
     c_.routed_scaling_factor = o_.number_or("routed_scaling_factor", v3 ? 2.5 : 1.0);
     c_.num_nextn_predict_layers = count("num_nextn_predict_layers", 0);
-    if (count("moe_layer_freq", 1) != 1) throw Error(cat(o_.what(), ": moe_layer_freq: expected 1"));
+    one("moe_layer_freq");
   }
 
   void read_qwen3_moe() {
@@ -180,10 +181,17 @@ class Reader {
     c_.num_experts_per_tok = count("num_experts_per_tok", 8);
     c_.moe_intermediate_size = count("moe_intermediate_size", 768);
     c_.norm_topk_prob = o_.boolean_or("norm_topk_prob", false);
-    if (count("decoder_sparse_step", 1) != 1) throw Error(cat(o_.what(), ": decoder_sparse_step: expected 1"));
+    one("decoder_sparse_step");
     if (o_.has("mlp_only_layers") && !o_.array("mlp_only_layers").empty())
-      throw Error(cat(o_.what(), ": mlp_only_layers: expected an empty list (dense layers between are not built)"));
+      throw Error(cat(o_.what(),
+                      ": mlp_only_layers: expected an empty list (dense layers between are not built), found ",
+                      printable(to_json(*o_.find("mlp_only_layers")))));
     if (c_.n_routed_experts == 0) throw Error(cat(o_.what(), ": num_experts: expected a positive number, found 0"));
+  }
+
+  void one(std::string_view key) const {
+    if (const size_t n = count(key, 1); n != 1)
+      throw Error(cat(o_.what(), ": ", key, ": expected 1 (experts in every layer), found ", n));
   }
 
   void read_tokens() {

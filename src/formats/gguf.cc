@@ -1,5 +1,6 @@
 #include "formats/gguf.h"
 
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -57,9 +58,13 @@ const GgufMetadata::Entry* GgufMetadata::find(std::string_view key) const {
   return it == index_.end() ? nullptr : &entries_[it->second];
 }
 
-void GgufMetadata::wrong(const Entry& entry, std::string_view expected) const {
-  throw Error(cat(what_, ": key ", printable(entry.key), ": expected ", expected, ", found another value (type ",
-                  static_cast<uint32_t>(entry.type), ")"));
+void GgufMetadata::wrong(const Entry& entry, std::string_view expected, std::string_view found) const {
+  constexpr std::array<const char*, 13> kNames = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                                  "bool", "string", "array", "u64", "i64", "f64"};
+  std::string kind = kNames.at(static_cast<size_t>(entry.element));
+  if (entry.type == GgufType::kArray) kind = cat("array of ", entry.count, " ", kind);
+  throw Error(cat(what_, ": key ", printable(entry.key), ": expected ", expected, ", found ",
+                  found.empty() ? cat("a value of type ", kind) : found));
 }
 
 int64_t GgufMetadata::integer_at(const Entry& entry, GgufType type, size_t offset) const {
@@ -73,7 +78,7 @@ int64_t GgufMetadata::integer_at(const Entry& entry, GgufType type, size_t offse
     case GgufType::kI64: return load<int64_t>(header_, offset);
     case GgufType::kU64: {
       const auto value = load<uint64_t>(header_, offset);
-      if (value > uint64_t{INT64_MAX}) wrong(entry, "an integer below 2^63");
+      if (value > uint64_t{INT64_MAX}) wrong(entry, "an integer below 2^63", cat(value));
       return static_cast<int64_t>(value);
     }
     default: wrong(entry, "an integer");
@@ -105,9 +110,9 @@ std::optional<uint64_t> GgufMetadata::integer(std::string_view key) const {
   const size_t stride = entry->size / entry->count;
   const int64_t value = integer_at(*entry, entry->element, entry->offset);
   for (uint64_t i = 1; i < entry->count; ++i)
-    if (integer_at(*entry, entry->element, entry->offset + i * stride) != value)
-      wrong(*entry, "one integer for all layers");
-  if (value < 0) wrong(*entry, "an integer that is not negative");
+    if (const int64_t other = integer_at(*entry, entry->element, entry->offset + i * stride); other != value)
+      wrong(*entry, "one integer for all layers", cat(value, " and ", other));
+  if (value < 0) wrong(*entry, "an integer that is not negative", cat(value));
   return static_cast<uint64_t>(value);
 }
 
@@ -124,7 +129,7 @@ std::optional<bool> GgufMetadata::boolean(std::string_view key) const {
   const Entry* entry = find(key);
   if (!entry) return std::nullopt;
   const uint8_t value = entry->type == GgufType::kBool ? load<uint8_t>(header_, entry->offset) : 2;
-  if (value > 1) wrong(*entry, "true or false");
+  if (value > 1) wrong(*entry, "true or false", entry->type == GgufType::kBool ? cat(int{value}) : std::string());
   return value == 1;
 }
 

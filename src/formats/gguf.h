@@ -60,7 +60,8 @@ class GgufMetadata {
  private:
   friend class GgufReader;
   const Entry* find(std::string_view key) const;
-  [[noreturn]] void wrong(const Entry& entry, std::string_view expected) const;
+  /// `found`: empty for "a value of type ...".
+  [[noreturn]] void wrong(const Entry& entry, std::string_view expected, std::string_view found = {}) const;
   int64_t integer_at(const Entry& entry, GgufType type, size_t offset) const;
 
   std::string what_, header_;

@@ -10,7 +10,8 @@
 namespace fathom {
 namespace {
 
-constexpr uint64_t kAlignment = 32;
+constexpr uint64_t kAlignment = 32;  // GGUF's default, so that no file of ours needs the key
+constexpr std::string_view kAlignmentKey = "general.alignment";
 constexpr size_t kMaxName = 63;  // ggml's limit
 
 template <class T>
@@ -104,6 +105,7 @@ void GgufKeys::set_f32s(std::string_view key, std::span<const float> values) { s
 
 void GgufKeys::copy(const GgufMetadata& metadata) {
   for (const GgufMetadata::Entry& entry : metadata.entries()) {
+    if (entry.key == kAlignmentKey) continue;
     std::string value;
     append(value, static_cast<uint32_t>(entry.type));
     if (entry.type == GgufType::kArray) {
@@ -125,6 +127,12 @@ bool GgufKeys::has(std::string_view key) const {
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufKeys& keys, std::vector<TensorInfo> tensors)
     : file_(path), tensors_(std::move(tensors)) {
+  GgufKeys aligned_key;
+  aligned_key.set_u32(kAlignmentKey, kAlignment);
+  for (size_t i = 0; i < keys.count(); ++i)
+    if (keys.key_at(i) == kAlignmentKey && keys.bytes_at(i) != aligned_key.bytes_at(0))
+      throw Error(
+          cat(path.string(), ": key ", kAlignmentKey, ": expected ", kAlignment, " as u32, found another value"));
   const std::string infos = describe(path.string(), tensors_);
   std::string header = "GGUF";
   append(header, uint32_t{3});

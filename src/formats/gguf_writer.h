@@ -29,11 +29,12 @@ class GgufKeys {
   void set_i32s(std::string_view key, std::span<const int32_t> values);
   void set_u32s(std::string_view key, std::span<const uint32_t> values);
   void set_f32s(std::string_view key, std::span<const float> values);
-  /// All entries of an open file, as they are.
+  /// All entries of an open file, as they are, but general.alignment: the writer aligns to GGUF's default.
   void copy(const GgufMetadata& metadata);
   void remove(std::string_view key);
   bool has(std::string_view key) const;
   size_t count() const { return entries_.size(); }
+  const std::string& key_at(size_t index) const { return entries_[index].first; }
   std::string_view bytes_at(size_t index) const { return entries_[index].second; }  ///< key, type and value as stored
 
  private:
@@ -47,7 +48,8 @@ class GgufWriter {
  public:
   /// Writes everything up to the data. `tensors`: names, types and shapes (outermost dimension first) in the order of
   /// their data; size_bytes is computed here. Throws Error naming the tensor: a type that GGUF does not have, a last
-  /// dimension that is no whole number of blocks, a name of more than 63 bytes or given twice.
+  /// dimension that is no whole number of blocks, a name of more than 63 bytes or given twice; or an alignment in
+  /// `keys` other than 32.
   GgufWriter(const std::filesystem::path& path, const GgufKeys& keys, std::vector<TensorInfo> tensors);
 
   /// The next bytes of the data: tensors in order, each may come in pieces of any size that do not cross its end.

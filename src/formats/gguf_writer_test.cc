@@ -1,6 +1,7 @@
 #include "formats/gguf_writer.h"
 
 #include <cstring>
+#include <fstream>
 
 #include "formats/gguf_builder.h"
 #include "tests/testing.h"
@@ -117,6 +118,29 @@ TEST(GgufWriter, RefusesWhatTheFormatCannotHold) {
   EXPECT_NE(error_of({{"w", DType::kQ4_0, {2, 33}, 0}}), "");
   EXPECT_FALSE(fs::exists(path));
   EXPECT_TRUE(fs::is_empty(dir.path()));
+}
+
+// The key of a file that is aligned otherwise would make readers look for the data in other places.
+TEST(GgufWriter, TheAlignmentOfAFileIsNotCopied) {
+  const testing::TempDir dir;
+  const fs::path from = dir.path() / "from.gguf", to = dir.path() / "to.gguf";
+  testing::GgufBuilder builder;
+  builder.alignment = 8;
+  builder.key("general.alignment", 8u).key("a", 1u).tensor("w", {2}, 0, "abcdefgh").tensor("v", {1}, 0, "ijkl");
+  std::ofstream(from, std::ios::binary) << builder.bytes();
+  const GgufFile file(from);
+  GgufKeys keys;
+  keys.copy(file.metadata());
+  GgufWriter writer(to, keys, file.tensors());
+  for (const TensorInfo& t : file.tensors()) writer.write({file.tensor(t.name).bytes(), t.size_bytes});
+  writer.commit();
+  const GgufFile again(to);
+  EXPECT_FALSE(again.metadata().has("general.alignment"));
+  EXPECT_EQ(again.metadata().integer("a"), 1u);
+  for (const auto& [name, want] : {std::pair("w", "abcdefgh"), std::pair("v", "ijkl")})
+    EXPECT_EQ(0, std::memcmp(again.tensor(name).bytes(), want, std::strlen(want))) << name;
+  keys.set_u32("general.alignment", 8);
+  EXPECT_THROW(GgufWriter(dir.path() / "x.gguf", keys, {}), Error);
 }
 
 TEST(GgufWriter, WithoutCommitNothingIsLeft) {

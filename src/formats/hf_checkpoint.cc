@@ -46,7 +46,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
     if (fs::path(name).filename() != name || name.empty() || name == "." || name == ".." ||
         name.find('\0') != std::string::npos)
       throw Error(cat(map.what(), ": ", printable(key), ": expected the name of a file beside the index, found ",
-                      printable(name)));
+                      name.empty() ? "none" : printable(name)));
     out[std::string(key)] = name;
   }
   return out;
@@ -120,7 +120,8 @@ class HfCheckpoint final : public MappedCheckpoint {
     const std::map<std::string, std::string> weight_map = read_weight_map(folder_ / "model.safetensors.index.json");
     std::set<std::string> names;
     for (const auto& [tensor, file] : weight_map) names.insert(file);
-    if (names.empty()) throw_no_weights(folder_);
+    if (names.empty())
+      throw Error(cat((folder_ / "model.safetensors.index.json").string(), ": weight_map: expected files, found none"));
     size_t number = 0;
     for (const std::string& name : names) {
       require_present(folder_ / name, cat("shard ", ++number, " of ", names.size()));

@@ -142,8 +142,9 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   if (outer_keys(header) != object.raw().size()) throw Error(cat(what, ": the header names a tensor twice"));
   for (const auto& [key, value] : object.raw()) {
     const std::string name(key);
-    const JsonObject entry(value, cat(what, ": tensor ", printable(name)));
-    if (name == "__metadata__") {
+    const bool is_metadata = name == "__metadata__";
+    const JsonObject entry(value, cat(what, is_metadata ? ": " : ": tensor ", printable(name)));
+    if (is_metadata) {
       for (const auto& [k, v] : entry.raw()) metadata_[std::string(k)] = entry.string(k);
       continue;
     }

@@ -70,7 +70,8 @@ class Reader {
     spec_.ignore_merges = model.boolean_or("ignore_merges", false);
     const JsonObject vocab = model.object("vocab");
     for (const auto& [piece, value] : vocab.raw()) {
-      if (!value.is_int64()) throw Error(cat(vocab.what(), ": ", printable(piece), ": expected an id"));
+      if (!value.is_int64())
+        throw Error(cat(vocab.what(), ": ", printable(piece), ": expected an id, found ", printable(to_json(value))));
       const int64_t id = value.get_int64();
       reserve(id, vocab.what());
       const auto at = static_cast<size_t>(id);

@@ -83,11 +83,13 @@ Downloader::~Downloader() {
   stop_ = true;
   client_.stop();
   for (Hashing& hashing : hashing_) hashing.result.wait();
-  for (FileJob& job : jobs_) try {
+  for (FileJob& job : jobs_) {
+    try {
       job.part.save();
     } catch (const std::exception& e) {  // a full disk, most likely: the older state still holds
       log(LogLevel::kDebug, e.what());
     }
+  }
 }
 
 void Downloader::add(const std::filesystem::path& parts, const RemoteFile& file) {

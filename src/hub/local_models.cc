@@ -108,11 +108,12 @@ std::vector<LocalModel> local_models(const fs::path& models_folder) {
       if (owner.extension() == ".gguf") found.push_back(model_of(owner_name, owner));
       continue;
     }
+    const std::string prefix = owner_name + "/";
     for (const fs::path& path : children(owner)) {
       if (const std::string name = pulled_name(path); !name.empty())
-        found.push_back(partial_of(owner_name + "/" + name, path));
+        found.push_back(partial_of(prefix + name, path));
       else if (!is_hidden(path) && (fs::is_directory(path, error) || path.extension() == ".gguf"))
-        found.push_back(model_of(owner_name + "/" + path.filename().string(), path));
+        found.push_back(model_of(prefix + path.filename().string(), path));
     }
   }
   std::stable_sort(found.begin(), found.end(),

@@ -10,7 +10,7 @@ namespace fathom {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstWait{200}, kLongestWait{30'000};
-constexpr uint64_t kMostAskedFor_s = 600;
+constexpr uint64_t kMostAskedSeconds = 600;
 
 /// The hub refuses an object store's signature (403) when it has expired: asking the hub again gives a new one.
 bool is_expired_signature(const HttpReply& reply, const Endpoint& endpoint) {
@@ -69,8 +69,8 @@ std::chrono::milliseconds Retry::wait_after(const HttpReply& reply, const std::s
   ++failures_;
   if (const std::string* after = reply.header("retry-after"); after && reply.problem.empty()) {
     const uint64_t asked = retry_after_s(*after, std::time(nullptr)).value_or(0);
-    if (asked > kMostAskedFor_s)
-      throw Error(cat(why, "; the server asks to wait ", asked, " s (at most ", kMostAskedFor_s, " s are waited)"));
+    if (asked > kMostAskedSeconds)
+      throw Error(cat(why, "; the server asks to wait ", asked, " s (at most ", kMostAskedSeconds, " s are waited)"));
     wait = std::max<std::chrono::milliseconds>(wait, std::chrono::seconds(asked));
   }
   notice(cat(why, "; trying again in ", seconds_text(wait), " (", failures_, " of ", most_, ")"));

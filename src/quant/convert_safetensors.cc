@@ -108,7 +108,7 @@ void copy_others(const fs::path& in, FolderAside& out, std::vector<std::string>&
     const std::string name = path.filename().string();
     if (name == "config.json" || name == "model.safetensors" || name == "model.safetensors.index.json") continue;
     const bool shard = name.starts_with("model-") && name.ends_with(".safetensors");
-    if (shard || name.starts_with(".")) continue;
+    if (shard || name.starts_with(".") || name == out.path().filename()) continue;
     if (!fs::is_regular_file(path) || is_weights_file(path))
       left_out += cat(left_out.empty() ? "" : ", ", printable(name), fs::is_directory(path) ? "/" : "");
     else

@@ -88,7 +88,8 @@ std::string index_json(const std::map<std::string, std::string>& file_of, uint64
 FolderAside::FolderAside(const fs::path& target)
     : target_(target.has_filename() ? target : target.parent_path()), aside_(target_) {
   std::error_code ec;
-  if (fs::exists(fs::symlink_status(target_, ec)) && !(fs::is_directory(target_, ec) && fs::is_empty(target_, ec)))
+  const fs::file_status status = fs::symlink_status(target_, ec);
+  if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(target_, ec)))
     throw Error(cat(target_.string(), ": expected a folder that does not exist yet, or an empty one"));
   aside_ += cat(".", ::getpid(), ".writing");
   if (!fs::create_directory(aside_, ec) || ec) {

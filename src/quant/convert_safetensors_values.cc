@@ -90,13 +90,13 @@ void WeightConverter::as_stored(const StoredTensor& from, DType type, Sink sink)
   if (!stored_so && !can_dequantize(t.dtype())) throw Error(cat("values of type ", t.dtype(), " cannot become ", type));
   const size_t columns = std::max<size_t>(1, t.shape().rank() ? t.shape().back() : 1), rows = t.count() / columns;
   const Tensor flat = t.reshaped({rows, columns});
-  // whole blocks of FP8 scales
-  const size_t step = std::max<size_t>(1, kChunk / columns / kFp8Block) * kFp8Block;
+  const bool scaled = from.scale_inv.defined();  // then a part is whole blocks
+  const size_t step =
+      scaled ? std::max<size_t>(1, kChunk / columns / kFp8Block) * kFp8Block : std::max<size_t>(1, kChunk / columns);
   for (size_t r = 0; r < rows; r += step) {
     const size_t n = std::min(step, rows - r);
     const Tensor part = flat.slice(r, n);
-    const Tensor scales =
-        from.scale_inv.defined() ? from.scale_inv.slice(r / kFp8Block, n / kFp8Block + (n % kFp8Block != 0)) : Tensor();
+    const Tensor scales = scaled ? from.scale_inv.slice(r / kFp8Block, n / kFp8Block + (n % kFp8Block != 0)) : Tensor();
     emit(working(part, scales, type), stored_so, type, sink);
     checkpoint_.release(part);
   }

@@ -195,12 +195,9 @@ std::string reconcile(json::object& object, const ModelConfig& kept, const Model
     (rope ? *rope : object)[field.key] = field.value;
     name(field.key);
   }
-  RopeScaling theirs_scaling = kept.rope_scaling;
-  if (m.has(cat(m.string("general.architecture").value_or(""), ".rope.scaling.attn_factor")) &&
-      theirs_scaling.attn_factor && c.rope_scaling.attn_factor &&
-      !same(value_of(theirs_scaling.attn_factor), value_of(c.rope_scaling.attn_factor)))
-    theirs_scaling.factor = -1;  // another scaling
-  if (!same_scaling(theirs_scaling, c.rope_scaling)) {
+  const std::optional<double>&theirs_magnitude = kept.rope_scaling.attn_factor, &magnitude = c.rope_scaling.attn_factor;
+  const bool same_magnitude = !theirs_magnitude || !magnitude || same_number(*theirs_magnitude, *magnitude);
+  if (!same_magnitude || !same_scaling(kept.rope_scaling, c.rope_scaling)) {
     const char* key = object.contains("rope_parameters") ? "rope_parameters" : "rope_scaling";
     json::object scaling = scaling_json(c);
     if (std::string_view(key) == "rope_parameters") {

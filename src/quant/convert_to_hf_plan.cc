@@ -96,7 +96,9 @@ class Planner {
 
   /// Whether the main type holds every value of this small tensor.
   bool fits(const TensorInfo& t) const {
+    constexpr size_t kMost = size_t{1} << 26;  // values; the largest router has 2 million
     if (t.dtype == main_) return true;
+    if (t.shape.count() > kMost) return false;
     const Tensor values = dequantize(file_.tensor(t.name));
     std::vector<std::byte> out(values.count() * info(main_).block_bytes);
     return encode_values(values.data<float>(), values.count(), main_, out.data()).rounded == 0;

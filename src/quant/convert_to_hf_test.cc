@@ -304,7 +304,12 @@ TEST_F(ToHf, AFolderWithFilesIsNotTouched) {
     EXPECT_NE(std::string(e.what()).find("or an empty one"), std::string::npos);
   }
   EXPECT_EQ("x", text("mine"));
-  fs::remove(out() / "mine");
+  fs::remove_all(out());
+  fs::create_directory(dir_.path() / "other");
+  fs::create_directory_symlink(dir_.path() / "other", out());
+  EXPECT_THROW(convert_to_hf(golden("qwen3"), out()), Error);  // a link cannot be replaced by a folder
+  fs::remove(out());
+  fs::create_directory(out());
   convert_to_hf(golden("qwen3"), out());
   EXPECT_TRUE(fs::exists(out() / "config.json"));
 }

@@ -138,10 +138,12 @@ std::string kept_tokenizer(const GgufMetadata& m, const std::string& text, const
   return tokenizer_json_text(value);
 }
 
+/// Added tokens alone: a loader would cut every "!" out of a text if that piece were named as BOS, which GGUF files
+/// whose config.json has a meaningless bos_token_id of 0 do.
 json::object named_tokens(const TokenizerSpec& spec) {
   json::object out;
   const auto add = [&](const char* key, const std::optional<TokenId>& id) {
-    if (id) out[key] = spec.tokens[static_cast<size_t>(*id)];
+    if (id && is_added(spec.kinds[static_cast<size_t>(*id)])) out[key] = spec.tokens[static_cast<size_t>(*id)];
   };
   add("bos_token", spec.bos);
   add("eos_token", spec.eos);

@@ -104,7 +104,10 @@ TEST_F(ToHfTokenizer, TokenizersMadeFromKeysEncodeAlike) {
     EXPECT_EQ(1u, notes_.size());
     EXPECT_TRUE(differences_.empty()) << differences_[0];
     expect_vectors(out, *data_ / "vectors" / cat(folder.filename().string(), ".encode.jsonl"));
-    EXPECT_TRUE(fs::exists(out / "special_tokens_map.json"));
+    // The id 0 that config.json named as BOS is a piece of text in two of them, "!", and no special token.
+    const json::value special = read_json_file(out / "special_tokens_map.json");
+    const json::value* bos = special.as_object().if_contains("bos_token");
+    EXPECT_TRUE(!bos || bos->as_string().size() > 1);
   }
 }
 

@@ -11,7 +11,7 @@ namespace fathom {
 namespace {
 
 constexpr size_t kMaxPatterns = 64, kMaxPatternBytes = 1 << 16;
-constexpr uint32_t kMatchLimit = 50'000'000, kHeapLimitKib = 64 * 1024;
+constexpr uint32_t kMatchLimit = 2'000'000, kHeapLimitKib = 64 * 1024;
 constexpr size_t kJitStackBytes = 4 << 20;
 
 template <auto Free>

@@ -5,6 +5,7 @@ files are redirected with a signature. `hub.fault` is asked before each reply an
 or let it hang, so that every test decides what breaks, and where.
 """
 import dataclasses
+import functools
 import hashlib
 import http.server
 import json
@@ -16,10 +17,12 @@ import urllib.parse
 LARGE = (".safetensors", ".gguf", ".bin", ".pt")
 
 
+@functools.lru_cache(maxsize=4096)
 def git_oid(data):
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+@functools.lru_cache(maxsize=4096)
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import time
 import unittest
 
 import _fathom
@@ -130,9 +129,7 @@ class Replies(Home):
             hub = self.hub({"x.gguf": GGUF})
             hub.fault = lambda request, kind=kind, status=status: (
                 Reply(status, {"Retry-After": "1"}) if request.kind == kind and request.number == 0 else None)
-            began = time.monotonic()
             err = self.pulled(hub)
-            self.assertGreaterEqual(time.monotonic() - began, 1)
             self.assertIn(f"status {status}", err)
             self.assertIn("trying again in 1 s", err)
             self.assertEqual(self.run_fathom(hub, "rm", NAME, "--yes")[0], 0)

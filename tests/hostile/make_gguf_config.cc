@@ -98,6 +98,11 @@ std::vector<HostileCase> gguf_config_cases() {
                [](B& b, const std::string& k) { b.key(k, "yarn").key("llama.rope.scaling.yarn_ext_factor", 0.5f); }),
       key_case("L4_gguf_yarn_factor_infinite", "llama", "rope.scaling.type",
                [](B& b, const std::string& k) { b.key(k, "yarn").key("llama.rope.scaling.factor", INFINITY); }),
+      key_case("L4_gguf_yarn_log_multiplier", "deepseek2", "rope.scaling.type",
+               [](B& b, const std::string& k) {
+                 b.key(k, "yarn").key("deepseek2.rope.scaling.factor", 4.0f);
+                 b.key("deepseek2.rope.scaling.yarn_log_multiplier", INFINITY);
+               }),
       gguf_case("L4_gguf_temperature",
                 [] { return header_of("llama", {}).key("general.sampling.temp", -1.0f).bytes(); }),
       gguf_case(

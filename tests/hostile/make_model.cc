@@ -165,7 +165,8 @@ std::vector<std::string> names_of_one_hash(size_t n) {
   for (uint64_t i = 0; i < n; ++i) {
     const uint64_t first = i * 0x0001000100010001u + 0x4141414141414141u;
     const uint64_t state = ((kSeed ^ 16 * kMul) ^ mixed(first)) * kMul;
-    out.push_back(GgufBuilder::raw(first) + GgufBuilder::raw(unmixed(state ^ kTarget)));
+    std::string& name = out.emplace_back(GgufBuilder::raw(first));
+    name += GgufBuilder::raw(unmixed(state ^ kTarget));
   }
   return out;
 }

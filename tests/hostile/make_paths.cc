@@ -56,6 +56,8 @@ std::vector<HostileCase> path_cases() {
       shard_case("L9_shard_ends_early", std::string("a.safetensors\0b", 15)),
       shard_case("L9_shard_of_a_long_name", std::string(300, 'a')),
       shard_case("L9_shard_missing", "model-00001-of-00001.safetensors"),
+      shard_case("L9_shard_unfinished", "s.safetensors",
+                 [](const fs::path& f) { put(f / "s.safetensors.incomplete", "x"); }),
       shard_case("L9_shard_is_a_pipe", "s.safetensors", [](const fs::path& f) { make_pipe(f / "s.safetensors"); }),
       shard_case("L9_shard_is_a_device", "s.safetensors",
                  [](const fs::path& f) { link_to_zeros(f / "s.safetensors"); }),

@@ -24,8 +24,8 @@ HostileCase template_case(std::string name, std::string source) {
 
 std::vector<HostileCase> template_cases() {
   return {
-      template_case("L6_brackets_nest", "{{ " + std::string(5000, '(')),
-      template_case("L6_lists_nest", "{{ " + std::string(5000, '[') + "}}"),
+      template_case("L6_brackets_nest", "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}"),
+      template_case("L6_lists_nest", "{{ " + std::string(5000, '[') + std::string(5000, ']') + " }}"),
       template_case("L6_operators_chain", "{{ 1" + repeated("+1", 5000) + " }}"),
       template_case("L6_filters_chain", "{{ 1" + repeated("|string", 5000) + " }}"),
       template_case("L6_conditions_nest", repeated("{% if 1 %}", 5000)),
@@ -57,25 +57,25 @@ std::vector<HostileCase> template_cases() {
       gguf_case("L6_too_long",
                 [] {
                   TinyGguf tiny;
-                  tiny.chat_template = std::string((4 << 20) + 1, ' ');
+                  tiny.chat_template = std::string((1 << 20) + 1, ' ');
                   return tiny.bytes();
                 }),
-      gguf_case("L6_four_megabytes_of_braces",
+      gguf_case("L6_a_megabyte_of_braces",
                 [] {
                   TinyGguf tiny;
-                  tiny.chat_template = std::string(4 << 20, '{');
+                  tiny.chat_template = std::string(1 << 20, '{');
                   return tiny.bytes();
                 }),
-      gguf_case("L6_a_million_sums",
+      gguf_case("L6_many_sums",
                 [] {
                   TinyGguf tiny;
-                  tiny.chat_template = repeated("{{ 1 }}", 590'000) + "{{ (";
+                  tiny.chat_template = repeated("{{ 1 }}", 140'000) + "{{ (";
                   return tiny.bytes();
                 }),
-      gguf_case("L6_a_million_comments",
+      gguf_case("L6_many_comments",
                 [] {
                   TinyGguf tiny;
-                  tiny.chat_template = repeated("{##}", 1'000'000) + "{#";
+                  tiny.chat_template = repeated("{##}", 250'000) + "{#";
                   return tiny.bytes();
                 }),
   };

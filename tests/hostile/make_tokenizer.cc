@@ -39,8 +39,21 @@ HostileCase json_case(std::string name, const std::string& pointer, std::functio
 HostileCase json_case(std::string name, const std::string& pointer, std::string replacement) {
   return json_case(std::move(name), pointer, [=] { return replacement; });
 }
+/// One more key of the model.
+HostileCase model_case(std::string name, std::string key) {
+  return folder_case(std::move(name), [=](Files& files) {
+    std::string& text = files["tokenizer.json"];
+    text.insert(text.find(R"("type":"BPE")"), key + ",");
+  });
+}
 HostileCase text_case(std::string name, std::string file, std::string text) {
   return folder_case(std::move(name), [=](Files& files) { files[file] = text; });
+}
+
+Texts more_tokens(std::string one) {
+  Texts out = TinyGguf::tokens();
+  out.push_back(std::move(one));
+  return out;
 }
 
 /// Tokens of 16 bytes whose second half is a constant that the hash of the vocabulary once multiplied with.
@@ -66,6 +79,16 @@ std::vector<HostileCase> in_gguf() {
                                        return std::vector<int32_t>{1, 1};
                                      }),
       gguf_key<std::vector<int32_t>>("L5_gguf_type_unknown", "token_type", [=] { return std::vector<int32_t>(n, 9); }),
+      gguf_key<Texts>("L5_gguf_types_are_texts", "token_type", [] { return Texts{"normal"}; }),
+      gguf_case("L5_gguf_no_pre",
+                [] {
+                  TinyGguf tiny;
+                  tiny.without = {"tokenizer.ggml.pre"};
+                  return tiny.bytes();
+                }),
+      gguf_case(
+          "L5_gguf_visible_tokens",
+          [] { return TinyGguf().builder().key("fathom.tokenizer.visible_tokens", std::vector<int32_t>{-7}).bytes(); }),
       gguf_key<uint32_t>("L5_gguf_bos_beyond_the_vocabulary", "bos_token_id", [=] { return n; }),
       gguf_key<std::string_view>("L5_gguf_bos_is_text", "bos_token_id", [] { return "<s>"; }),
       gguf_key<bool>("L5_gguf_pad_without_a_token", "padding_token_id", [] { return true; }),
@@ -82,17 +105,10 @@ std::vector<HostileCase> in_gguf() {
                       }),
       gguf_key<Texts>("L5_gguf_merge_into_nowhere", "merges", [] { return Texts{"b a"}; }),
       gguf_key<uint32_t>("L5_gguf_merges_are_a_number", "merges", [] { return 7u; }),
-      gguf_tokens("L5_gguf_huge_token",
-                  [] {
-                    return Texts{"a", std::string(8 << 20, 'x')};
-                  }),
-      gguf_tokens("L5_gguf_two_equal_tokens",
-                  [] {
-                    return Texts{"a", "b", "a"};
-                  }),
+      gguf_tokens("L5_gguf_huge_token", [] { return more_tokens(std::string(8 << 20, 'x')); }),
+      gguf_tokens("L5_gguf_two_equal_tokens", [] { return more_tokens("a"); }),
       gguf_tokens("L5_gguf_tokens_of_one_hash", tokens_that_once_collided),
       gguf_tokens("L5_gguf_too_many_tokens", [] { return Texts((1 << 20) + 1); }),
-      gguf_tokens("L5_gguf_no_tokens", [] { return Texts(); }),
       gguf_case(
           "L5_gguf_equal_added_tokens",
           [] {
@@ -118,6 +134,9 @@ std::vector<HostileCase> in_gguf() {
 std::vector<HostileCase> model_of_json() {
   return {
       json_case("L5_json_type", "/model/type", R"("Unigram")"),
+      model_case("L5_json_byte_fallback", R"("byte_fallback":true)"),
+      model_case("L5_json_dropout", R"("dropout":0.1)"),
+      model_case("L5_json_prefix", R"("continuing_subword_prefix":"##")"),
       json_case("L5_json_merges_are_text", "/model/merges", R"("a b")"),
       json_case("L5_json_merge_of_one_part", "/model/merges", R"(["ab"])"),
       json_case("L5_json_merge_of_three", "/model/merges", R"([["a","b","c"]])"),
@@ -144,7 +163,11 @@ std::vector<HostileCase> model_of_json() {
                   for (int i = 0; i < 100'000; ++i) out += R"({"a":)";
                   return out;
                 }()),
-      text_case("L5_sentencepiece_only", "tokenizer.model", "\n\x0e\n\x05<unk>"),
+      folder_case("L5_sentencepiece_only",
+                  [](Files& files) {
+                    files.erase("tokenizer.json");
+                    files["tokenizer.model"] = "\n\x0e\n\x05<unk>";
+                  }),
   };
 }
 
@@ -163,6 +186,14 @@ std::vector<HostileCase> steps_of_json() {
       json_case("L5_json_pre_tokenizer", "/pre_tokenizer", R"({"type":"Metaspace"})"),
       json_case("L5_json_no_pre_tokenizer", "/pre_tokenizer", "null"),
       json_case("L5_json_no_byte_level", "/pre_tokenizer", R"({"type":"Digits"})"),
+      json_case("L5_json_prefix_space", "/pre_tokenizer", R"({"type":"ByteLevel","add_prefix_space":true})"),
+      json_case(
+          "L5_json_step_after_the_last", "/pre_tokenizer",
+          R"({"type":"Sequence","pretokenizers":[{"type":"ByteLevel","add_prefix_space":false},{"type":"Digits"}]})"),
+      json_case("L5_json_split_removes", "/pre_tokenizer",
+                R"({"type":"Split","pattern":{"Regex":"a"},"behavior":"Removed"})"),
+      json_case("L5_json_split_inverts", "/pre_tokenizer",
+                R"({"type":"Split","pattern":{"Regex":"a"},"behavior":"Isolated","invert":true})"),
       json_case("L5_json_decoder", "/decoder", R"({"type":"WordPiece"})"),
       json_case("L5_json_post_processor", "/post_processor", R"({"type":"BertProcessing"})"),
       json_case("L5_json_post_processor_token", "/post_processor",
@@ -173,7 +204,7 @@ std::vector<HostileCase> steps_of_json() {
       json_case("L5_json_pattern_broken", "/pre_tokenizer", split("(a")),
       json_case("L5_json_pattern_too_long", "/pre_tokenizer", split(std::string(70'000, 'a'))),
       json_case("L5_json_pattern_explodes", "/pre_tokenizer", split("(?:(?:(?:a{1,999}){1,999}){1,999}){1,999}")),
-      json_case("L5_json_pattern_catastrophic", "/pre_tokenizer", split(R"((?:.|.|\s)*$(?<!\n)x)")),
+      json_case("L5_json_pattern_catastrophic", "/pre_tokenizer", split(R"((?:.|.|.)+\d{9})")),
       json_case("L5_json_too_many_patterns", "/pre_tokenizer",
                 [] {
                   std::string steps;

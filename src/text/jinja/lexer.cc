@@ -10,7 +10,7 @@
 namespace fathom::jinja {
 namespace {
 
-constexpr size_t kMaxSource = size_t{4} << 20;
+constexpr size_t kMaxSource = size_t{1} << 20;  // published templates have up to 20 KB; a token takes 48 bytes
 constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
                                            "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
 
