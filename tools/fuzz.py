@@ -224,10 +224,10 @@ def fuzz(target, runs, seconds, minimise=True):
         count(target, run)
         history += [(done + at, cov, ft) for at, cov, ft in run.status]
         done, used, seed = done + run.executions, used + run.cpu_seconds, seed + 1
-        if run.crashed:
-            found += keep_findings(target)
-        if not run.executions:
-            print(f"{target}: nothing was executed")
+        kept_now = keep_findings(target) if run.crashed else 0
+        found += kept_now
+        if not run.executions or (run.crashed and not kept_now):
+            print(f"{target}: the run was ended from outside, or could not begin")
             return found + 1
     if minimise:
         minimise_corpus(target)

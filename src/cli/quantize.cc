@@ -40,7 +40,8 @@ MixtureOptions mixture_options(const QuantizeCommand& command) {
 /// not write replaces no file.
 std::filesystem::path output_path(const QuantizeCommand& command, const std::filesystem::path& in,
                                   const Mixture& mixture) {
-  const std::filesystem::path given = command.type.empty() ? in.parent_path() : std::filesystem::path(command.out_or_type);
+  const std::filesystem::path given =
+      command.type.empty() ? in.parent_path() : std::filesystem::path(command.out_or_type);
   if (!command.type.empty() && !std::filesystem::is_directory(given)) return given;
   const std::filesystem::path out = given / cat("ggml-model-", mixture.name, ".gguf");
   if (!command.dry_run && std::filesystem::exists(out))

@@ -16,7 +16,7 @@ struct PullOptions {
   std::string revision = "main";
   Token token;
   std::string ca_file;  ///< certificates to trust, PEM; empty: the system's
-  bool all = false;  ///< every file of the repository
+  bool all = false;     ///< every file of the repository
   int timeout_s = 60;
   DownloadOptions download;
 };

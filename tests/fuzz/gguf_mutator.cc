@@ -28,7 +28,7 @@ class Splitter {
 
   std::optional<Parts> split() {
     constexpr uint64_t kMost = 4096;
-    if (!bytes_.starts_with("GGUF")) return std::nullopt;
+    if (!bytes_.starts_with("GGUF") || bytes_.size() < 24) return std::nullopt;
     at_ = 8;
     const uint64_t tensors = number(8), keys = number(8);
     if (tensors > kMost || keys > kMost) return std::nullopt;
@@ -74,7 +74,7 @@ class Splitter {
     if (type == 8) return skip_text();
     if (type != 9) return skip(kSizes[type]);
     const uint64_t element = number(4), count = number(8);
-    if (count > bytes_.size()) ok_ = false;
+    if (element == 9 || count > bytes_.size()) ok_ = false;
     for (uint64_t i = 0; i < count && ok_; ++i) skip_value(element);
   }
 
