@@ -13,9 +13,7 @@
 namespace fathom::testing {
 namespace fs = std::filesystem;
 
-namespace {
-fs::path source_dir() { return fs::path(__FILE__).parent_path().parent_path(); }
-}  // namespace
+fs::path source_dir() { return FATHOM_SOURCE_DIR; }
 
 fs::path golden_dir() {
   if (const char* dir = std::getenv("FATHOM_GOLDEN"); dir && *dir) return dir;

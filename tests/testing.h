@@ -10,6 +10,9 @@
 
 namespace fathom::testing {
 
+/// The root of the source tree that the tests were built from.
+std::filesystem::path source_dir();
+
 /// $FATHOM_GOLDEN, else tests/golden of this source tree.
 std::filesystem::path golden_dir();
 

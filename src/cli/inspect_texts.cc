@@ -154,10 +154,10 @@ std::map<std::string, std::string> front_matter(const fs::path& readme) {
   return out;
 }
 
-json::object license_json(std::string id, std::string name, std::string link, const char* source) {
-  json::object out{{"license", std::move(id)}};
-  if (!name.empty()) out["name"] = std::move(name);
-  if (!link.empty()) out["link"] = std::move(link);
+json::object license_json(const std::string& id, const std::string& name, const std::string& link, const char* source) {
+  json::object out{{"license", id}};
+  if (!name.empty()) out["name"] = name;
+  if (!link.empty()) out["link"] = link;
   out["source"] = source;
   return out;
 }

@@ -1,6 +1,8 @@
 #include "formats/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,11 +22,50 @@ std::filesystem::path regular_target(const std::filesystem::path& path) {
     throw Error(cat(path.string(), ": expected a regular file to write, found a folder, device or pipe"));
   return target;
 }
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
+constexpr std::string_view kWriting = ".writing";
+
+/// Removes what killed processes left of `path`: their locks went with them.
+void remove_abandoned(const std::filesystem::path& path) {
+  const std::string begin = path.filename().string() + ".";
+  std::error_code ec;
+  for (std::filesystem::directory_iterator at(folder_of(path), ec), end; !ec && at != end; at.increment(ec)) {
+    const std::string name = at->path().filename().string();
+    if (name.size() <= begin.size() + kWriting.size() || !name.starts_with(begin) || !name.ends_with(kWriting))
+      continue;
+    const std::string_view pid =
+        std::string_view(name).substr(begin.size(), name.size() - begin.size() - kWriting.size());
+    if (pid.find_first_not_of("0123456789") != std::string_view::npos) continue;
+    const int fd = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) continue;
+    struct stat status {};
+    if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && ::flock(fd, LOCK_EX | LOCK_NB) == 0)
+      ::unlink(at->path().c_str());
+    ::close(fd);
+  }
+}
+
+/// A new file, locked while it is written. Where locks do not exist it is simply not locked.
+int create_locked(const std::filesystem::path& path) {
+  for (;;) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0) return fd;
+    ::flock(fd, LOCK_EX | LOCK_NB);
+    struct stat status {};
+    if (::fstat(fd, &status) != 0 || status.st_nlink > 0) return fd;
+    ::close(fd);  // taken for abandoned before it was locked
+  }
+}
 }  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(regular_target(path)), aside_(path_) {
-  aside_ += cat(".", ::getpid(), ".writing");
-  fd_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  remove_abandoned(path_);
+  aside_ += cat(".", ::getpid(), kWriting);
+  fd_ = create_locked(aside_);
   if (fd_ < 0) failed("cannot be written");
 }
 
@@ -54,6 +95,10 @@ void AtomicFile::commit() {
   if (::rename(aside_.c_str(), path_.c_str()) != 0) failed("renaming failed");
   ::close(fd_);
   fd_ = -1;
+  const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  ::fsync(folder);  // file systems that cannot do this keep the name by themselves, or not at all
+  ::close(folder);
 }
 
 }  // namespace fathom

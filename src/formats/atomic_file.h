@@ -1,4 +1,5 @@
-// A file that appears complete or not at all: written beside its place, synced and renamed by commit().
+// A file that appears complete or not at all: written beside its place as NAME.PID.writing, synced and renamed by
+// commit(). What a killed process left of the same file is removed when it is written again.
 // Called by writers of model files. One thread.
 #pragma once
 #include <cstddef>

@@ -59,15 +59,15 @@ std::string describe(const std::string& what, std::vector<TensorInfo>& tensors) 
 
 }  // namespace
 
-void GgufKeys::set(std::string_view key, std::string value) {
+void GgufKeys::set(std::string_view key, std::string_view value) {
   std::string bytes;
   append(bytes, key);
   bytes += value;
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& e) { return e.first == key; });
-  if (found != entries_.end())
-    found->second = std::move(bytes);
-  else
+  const auto [place, is_new] = places_.try_emplace(std::string(key), entries_.size());
+  if (is_new)
     entries_.emplace_back(key, std::move(bytes));
+  else
+    entries_[place->second].second = std::move(bytes);
 }
 
 void GgufKeys::set_u8(std::string_view key, uint8_t value) { set(key, scalar(GgufType::kU8, value)); }
@@ -85,7 +85,7 @@ void GgufKeys::set_strings(std::string_view key, std::span<const std::string> va
   std::string out = scalar(GgufType::kArray, static_cast<uint32_t>(GgufType::kString));
   append(out, static_cast<uint64_t>(values.size()));
   for (const std::string& text : values) append(out, std::string_view(text));
-  set(key, std::move(out));
+  set(key, out);
 }
 
 template <class T>
@@ -93,7 +93,7 @@ void GgufKeys::set_array(std::string_view key, GgufType element, std::span<const
   std::string out = scalar(GgufType::kArray, static_cast<uint32_t>(element));
   append(out, static_cast<uint64_t>(values.size()));
   out.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
-  set(key, std::move(out));
+  set(key, out);
 }
 void GgufKeys::set_i32s(std::string_view key, std::span<const int32_t> values) {
   set_array(key, GgufType::kI32, values);
@@ -113,17 +113,20 @@ void GgufKeys::copy(const GgufMetadata& metadata) {
       append(value, entry.count);
     }
     value += metadata.value_bytes(entry);
-    set(entry.key, std::move(value));
+    set(entry.key, value);
   }
 }
 
 void GgufKeys::remove(std::string_view key) {
-  std::erase_if(entries_, [&](const auto& e) { return e.first == key; });
+  const auto place = places_.find(key);
+  if (place == places_.end()) return;
+  entries_.erase(entries_.begin() + static_cast<ptrdiff_t>(place->second));
+  for (auto& [name, index] : places_)
+    if (index > place->second) --index;
+  places_.erase(place);
 }
 
-bool GgufKeys::has(std::string_view key) const {
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& e) { return e.first == key; });
-}
+bool GgufKeys::has(std::string_view key) const { return places_.contains(key); }
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufKeys& keys, std::vector<TensorInfo> tensors)
     : file_(path), tensors_(std::move(tensors)) {

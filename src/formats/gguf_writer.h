@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,10 +39,11 @@ class GgufKeys {
   std::string_view bytes_at(size_t index) const { return entries_[index].second; }  ///< key, type and value as stored
 
  private:
-  void set(std::string_view key, std::string value);  // value: type id and bytes
+  void set(std::string_view key, std::string_view value);  // value: type id and bytes
   template <class T>
   void set_array(std::string_view key, GgufType element, std::span<const T> values);
   std::vector<std::pair<std::string, std::string>> entries_;  // key; key, type and value as stored
+  std::map<std::string, size_t, std::less<>> places_;         // key: its index in entries_
 };
 
 class GgufWriter {

@@ -69,11 +69,13 @@ void SafetensorsWriter::commit() {
 void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   std::vector<const std::pair<std::string, Tensor>*> order;
+  order.reserve(tensors.size());
   for (const auto& t : tensors) order.push_back(&t);
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return info(a->second.dtype()).block_bytes > info(b->second.dtype()).block_bytes;
   });
   std::vector<TensorInfo> infos;
+  infos.reserve(order.size());
   for (const auto* t : order) infos.push_back({t->first, t->second.dtype(), t->second.shape(), 0});
   SafetensorsWriter writer(path, std::move(infos), metadata);
   for (const auto* t : order) writer.write({t->second.bytes(), t->second.size_bytes()});

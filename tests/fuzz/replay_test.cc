@@ -17,7 +17,7 @@ constexpr Target kTargets[] = {
     {"tokenizer", tokenizer}, {"chat_template", chat_template}, {"output_parser", output_parser}};
 
 size_t replay(const std::string& kind, const Target& target) {
-  const fs::path folder = fs::path(__FILE__).parent_path() / kind / target.name;
+  const fs::path folder = testing::source_dir() / "tests" / "fuzz" / kind / target.name;
   size_t files = 0;
   if (!fs::exists(folder)) return files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -39,7 +39,7 @@ TEST(Fuzz, NoFindingComesBack) {
 // Files that were cut off on their way.
 TEST(Fuzz, EveryPrefixOfASeedIsTakenToo) {
   for (const Target& target : kTargets) {
-    const fs::path folder = fs::path(__FILE__).parent_path() / "corpus" / target.name;
+    const fs::path folder = testing::source_dir() / "tests" / "fuzz" / "corpus" / target.name;
     std::vector<fs::path> seeds;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) seeds.push_back(entry.path());
     std::sort(seeds.begin(), seeds.end());

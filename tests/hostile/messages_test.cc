@@ -16,7 +16,7 @@
 namespace fathom::testing {
 namespace {
 
-fs::path messages_path() { return fs::path(__FILE__).parent_path() / "messages.txt"; }
+fs::path messages_path() { return source_dir() / "tests" / "hostile" / "messages.txt"; }
 
 bool updating() { return std::getenv("FATHOM_UPDATE") != nullptr; }
 

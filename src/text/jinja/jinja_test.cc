@@ -20,7 +20,7 @@ std::string render(const std::string& source, const json::object& context = {}) 
 }
 
 TEST(Jinja, AgreesWithPythonsJinja2) {
-  const std::filesystem::path folder = std::filesystem::path(__FILE__).parent_path().parent_path() / "testdata";
+  const std::filesystem::path folder = testing::source_dir() / "src" / "text" / "testdata";
   size_t cases = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (!entry.path().filename().string().starts_with("jinja")) continue;
