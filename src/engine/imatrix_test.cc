@@ -106,8 +106,7 @@ TEST(Imatrix, ExpertsAreCountedOneByOne) {
     stacks += experts;
     const size_t columns = entry.in_sum2.size() / entry.counts.size();
     for (size_t e = 0; experts && e < entry.counts.size(); ++e)
-      for (size_t k = 0; entry.counts[e] == 0 && k < columns; ++k)
-        EXPECT_EQ(entry.in_sum2[e * columns + k], 0) << name;
+      for (size_t k = 0; entry.counts[e] == 0 && k < columns; ++k) EXPECT_EQ(entry.in_sum2[e * columns + k], 0) << name;
   }
   EXPECT_GT(stacks, 0u);
   for (const auto& [name, entry] : m.entries)
