@@ -46,6 +46,13 @@ RunNumerics choose_numerics(const EngineOptions& options, const std::vector<Tens
           options.cache_type.value_or(profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16)};
 }
 
+/// Of the tensor, not of the configuration: what a file claims takes no memory before its tensors are checked.
+size_t embedding_rows(const Checkpoint& checkpoint) {
+  constexpr std::string_view kName = "model.embed_tokens.weight";
+  const Shape shape = checkpoint.has(kName) ? checkpoint.find(kName).data.shape() : Shape{};
+  return shape.rank() > 0 ? static_cast<size_t>(shape[0]) : 0;
+}
+
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   if (options.prefill_chunk == 0 || options.sequences == 0)
     throw UsageError("prefill chunk and sequences: expected at least 1, found 0");
@@ -77,8 +84,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   engine->generation_config_ = checkpoint->generation_config();
   if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
     const std::string chat_template = spec->chat_template;
-    const size_t rows =
-        checkpoint->config().vocab_size;  // padding rows of the embedding stand for no token, but can be drawn
+    const size_t rows = embedding_rows(*checkpoint);  // padding rows stand for no token, but can be drawn
     if (spec->tokens.size() < rows) spec->tokens.resize(rows), spec->kinds.resize(rows, TokenKind::kUnused);
     engine->tokenizer_ = std::make_unique<Tokenizer>(std::move(*spec));
     engine->set_chat_template(chat_template);

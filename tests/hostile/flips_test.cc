@@ -1,6 +1,7 @@
 // L8: files that were cut off or damaged. Every cut of small files and random flips of bits: what opens is used fully
 // (and, where small, computed with), everything else is an Error; nothing crashes, hangs or bloats.
-// FATHOM_FLIPS=100000 flips that often (tools/flip_files.sh); the default is 1,000.
+// FATHOM_FLIPS=100000 flips that often (tools/flip_files.sh); the default is 1,000. FATHOM_FIRST_FLIP=N begins at seed N:
+// a failure "at step N" is seed N - 1.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -43,10 +44,11 @@ void cut_everywhere(const fs::path& file, const fs::path& open, const std::strin
   EXPECT_GT(counted(kRefused), 0u);
 }
 
-size_t flips_wanted() {
-  const char* text = std::getenv("FATHOM_FLIPS");
-  return text ? std::strtoull(text, nullptr, 10) : 1000;
+size_t number_from(const char* variable, size_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
+size_t flips_wanted() { return number_from("FATHOM_FLIPS", 1000); }
 
 /// One to four changes within the first `size` bytes: bits, bytes of special value, or a word of all ones.
 std::string flipped(std::string bytes, size_t size, std::mt19937_64& random) {
@@ -68,7 +70,7 @@ void flip(const fs::path& file, const fs::path& open, const std::string& bytes, 
           void (*use)(const fs::path&)) {
   constexpr size_t kPerChild = 500;
   uint64_t opened = 0, refused = 0;
-  for (size_t begin = 0; begin < flips; begin += kPerChild) {
+  for (size_t begin = number_from("FATHOM_FIRST_FLIP", 0); begin < flips; begin += kPerChild) {
     const Ending ending = guarded(
         [&] {
           for (size_t i = begin; i < std::min(begin + kPerChild, flips); ++i) {
