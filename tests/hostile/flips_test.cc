@@ -1,7 +1,7 @@
 // L8: files that were cut off or damaged. Every cut of small files and random flips of bits: what opens is used fully
 // (and, where small, computed with), everything else is an Error; nothing crashes, hangs or bloats.
-// FATHOM_FLIPS=100000 flips that often (tools/flip_files.sh); the default is 1,000. FATHOM_FIRST_FLIP=N begins at seed N:
-// a failure "at step N" is seed N - 1.
+// FATHOM_FLIPS=100000 flips that often (tools/flip_files.sh); the default is 1,000. FATHOM_FIRST_FLIP=N begins at seed
+// N: a failure "at step N" is seed N - 1.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

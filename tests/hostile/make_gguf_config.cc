@@ -58,13 +58,14 @@ std::vector<HostileCase> gguf_config_cases() {
       number_case("L4_gguf_zero_layers", "qwen2", "block_count", 0),
       number_case("L4_gguf_a_billion_layers", "qwen3", "block_count", 1'000'000'000),
       number_case("L4_gguf_zero_vocabulary", "llama", "vocab_size", 0),
-      gguf_case("L4_gguf_vocabulary_beyond_the_embedding",
-                [] {
-                  TinyGguf tiny;
-                  tiny.without = {"llama.vocab_size"};
-                  return tiny.builder().key("llama.vocab_size", 500'000'000u).bytes();
-                },
-                /*compute=*/true),
+      gguf_case(
+          "L4_gguf_vocabulary_beyond_the_embedding",
+          [] {
+            TinyGguf tiny;
+            tiny.without = {"llama.vocab_size"};
+            return tiny.builder().key("llama.vocab_size", 500'000'000u).bytes();
+          },
+          /*compute=*/true),
       number_case("L4_gguf_head_sizes_do_not_divide", "llama", "attention.head_count", 3),
       number_case("L4_gguf_odd_rope", "llama", "attention.key_length", 33),
       number_case("L4_gguf_value_length", "llama", "attention.value_length", 16),
