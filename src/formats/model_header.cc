@@ -1,7 +1,6 @@
 #include "formats/model_header.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "formats/absent_file.h"
@@ -15,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using State = ModelFile::State;
-
-constexpr size_t kMaxShards = 99999;  // of the five digits in the name
 
 std::vector<fs::path> files_of(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -35,6 +32,25 @@ void add_shard(const fs::path& path, std::string_view role, ModelHeader& out) {
   });
 }
 
+/// Tensors that are in two shards, or in another than the index says: the reader of weights refuses both.
+void check_between_shards(const std::map<std::string, std::string>& weight_map, const fs::path& index,
+                          ModelHeader& out) {
+  std::map<std::string_view, size_t> here;  // -> index in files
+  for (const HeaderTensor& t : out.tensors)
+    if (!here.emplace(t.info.name, t.file).second)
+      out.problems.push_back(cat("tensor ", printable(t.info.name), " is in two shards"));
+  size_t misplaced = 0;
+  for (const auto& [tensor, file] : weight_map) {
+    const auto it = here.find(tensor);
+    out.absent_tensors += it == here.end();
+    misplaced += it != here.end() && out.files[it->second].path.filename() != file;
+  }
+  if (misplaced)
+    out.problems.push_back(cat(index.string(), ": ", misplaced, " tensors are in another shard than it says"));
+  if (out.absent_tensors && out.files_here() == out.files.size())
+    out.problems.push_back(cat(index.string(), ": names ", out.absent_tensors, " tensors that no shard has"));
+}
+
 /// The shards that the index names; each of its tensors must be in one of them.
 void add_indexed(const fs::path& folder, const fs::path& index, ModelHeader& out) {
   const std::map<std::string, std::string> weight_map = read_weight_map(index);
@@ -44,32 +60,37 @@ void add_indexed(const fs::path& folder, const fs::path& index, ModelHeader& out
       out.indexed_bytes = std::max<int64_t>(size->get_int64(), 0);
   std::set<std::string> names;
   for (const auto& [tensor, file] : weight_map) names.insert(file);
+  if (names.empty()) throw Error(cat(index.string(), ": weight_map: expected files, found none"));
   size_t number = 0;
   for (const std::string& name : names) add_shard(folder / name, cat("shard ", ++number, " of ", names.size()), out);
-  std::set<std::string_view> here;
-  for (const HeaderTensor& t : out.tensors) here.insert(t.info.name);
-  for (const auto& [tensor, file] : weight_map) out.absent_tensors += here.count(tensor) == 0;
-  if (out.absent_tensors && out.files_here() == out.files.size())
-    out.problems.push_back(cat(index.string(), ": names ", out.absent_tensors, " tensors that no shard has"));
+  check_between_shards(weight_map, index, out);
 }
 
-/// The count in NAME-00001-of-00003.safetensors; 0 for another name.
-size_t shard_count(const std::string& name) {
-  const size_t at = name.find("-of-");
-  size_t count = 0;
-  if (at != std::string::npos) std::from_chars(name.data() + at + 4, name.data() + name.size(), count);
-  return count <= kMaxShards ? count : 0;
+/// The parts of NAME-00001-of-00003.safetensors, which is built as the names of split GGUF models are.
+std::optional<GgufSplitName> shard_name(const fs::path& path) {
+  return gguf_split_name(path.stem().string() + ".gguf");
 }
 
-/// Without an index: whatever is there, and what the names say of the rest.
+/// The shards that are not there, by the names of those that are.
+void add_missing_shards(const std::set<fs::path>& shards, ModelHeader& out) {
+  if (shards.empty()) return;
+  const GgufSplitName name = *shard_name(*shards.begin());
+  for (uint64_t number = 1; number <= name.count; ++number) {
+    const fs::path shard =
+        gguf_part_path(shards.begin()->parent_path(), name, number).replace_extension(".safetensors");
+    if (!shards.count(shard)) add_shard(shard, cat("shard ", number, " of ", name.count), out);
+  }
+}
+
+/// Without an index that can be read: whatever is there, and what the names say of the rest.
 void add_unindexed(const fs::path& folder, ModelHeader& out) {
   std::string unfinished, pickle;
-  size_t shards = 0;
+  std::set<fs::path> shards;
   for (const fs::path& path : files_of(folder)) {
     const std::string name = path.filename().string();
     if (path.extension() == ".safetensors") {
       add_shard(path, "the weights' file", out);
-      shards = std::max(shards, shard_count(name));
+      if (shard_name(path)) shards.insert(path);
     } else if (is_unfinished(path)) {
       unfinished = name;
     } else if (is_pickle(path)) {
@@ -77,13 +98,42 @@ void add_unindexed(const fs::path& folder, ModelHeader& out) {
     }
   }
   if (!unfinished.empty()) out.problems.push_back(cat("still downloading: ", unfinished));
-  if (shards) out.problems.push_back("model.safetensors.index.json is missing");
-  if (shards > out.files.size())
-    out.problems.push_back(cat(shards - out.files.size(), " of ", shards, " shards are missing"));
+  if (const fs::path index = folder / "model.safetensors.index.json"; !shards.empty() && !is_there(index))
+    out.problems.push_back(cat(index.string(), " is missing"));
+  add_missing_shards(shards, out);
   if (!out.files.empty()) return;
   if (!pickle.empty())
     out.problems.push_back(cat(pickle, ": pickled weights are not read, since loading them can run code"));
   add_shard(folder / "model.safetensors", "the weights' file", out);
+}
+
+/// False: the index cannot be read, which is now one of the problems.
+bool add_indexed_or_problem(const fs::path& folder, const fs::path& index, ModelHeader& out) {
+  try {
+    add_indexed(folder, index, out);
+    return true;
+  } catch (const Error& e) {
+    out.problems.push_back(e.what());
+    return false;
+  }
+}
+
+/// config.json; a folder without one, or with a broken one, is shown all the same.
+void read_folder_config(const fs::path& path, ModelHeader& out) {
+  try {
+    require_present(path, "the model's configuration");
+    out.config_json = read_bounded_json(path);
+    const JsonObject object(out.config_json, path.string());  // throws if it is no object
+    try {
+      out.config = config_from_json(object);
+    } catch (const Error& e) {
+      out.config_problem = e.what();
+    }
+  } catch (const Error& e) {
+    out.config_json = nullptr;
+    out.config_problem = e.what();
+    out.problems.push_back(out.config_problem);
+  }
 }
 
 /// A file's kind by its first bytes, since an unfinished file may have any name.
@@ -114,24 +164,11 @@ void judge_length(ModelFile& file) {
 void read_folder_header(const fs::path& folder, ModelHeader& out) {
   out.kind = ModelHeader::Kind::kFolder;
   out.format = "Hugging Face folder";
-  const fs::path config = folder / "config.json";
-  if (fs::exists(config)) {
-    out.config_json = read_bounded_json(config);
-    const JsonObject object(out.config_json, config.string());
-    try {
-      out.config = config_from_json(object);
-    } catch (const Error& e) {
-      out.config_problem = e.what();
-    }
-  } else {
-    out.config_problem = cat(config.string(), ": the model's configuration is missing");
-    out.problems.push_back(out.config_problem);
-  }
-  if (fs::exists(folder / "model.safetensors"))
-    add_shard(folder / "model.safetensors", "the weights' file", out);
-  else if (fs::exists(folder / "model.safetensors.index.json"))
-    add_indexed(folder, folder / "model.safetensors.index.json", out);
-  else
+  read_folder_config(folder / "config.json", out);
+  const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
+  if (is_there(single))
+    add_shard(single, "the weights' file", out);
+  else if (!is_there(index) || !add_indexed_or_problem(folder, index, out))
     add_unindexed(folder, out);
   // config.json names MTP modules that some copies of a checkpoint leave out.
   if (out.config && out.complete() && !out.find(cat("model.layers.", out.config->num_hidden_layers, ".eh_proj.weight")))
@@ -173,6 +210,7 @@ ModelHeader read_model_header(const fs::path& path) {
     add_safetensors_header(path, out);
   } else {
     if (is_unfinished(path)) throw Error(cat(path.string(), ": still downloading: its header is not here yet"));
+    refuse_foreign(file);
     throw Error(
         cat(path.string(), ": expected a GGUF file, a safetensors file or a model's folder, found other bytes"));
   }

@@ -66,8 +66,8 @@ struct ModelHeader {
 };
 
 /// Reads a GGUF file (with all parts of a split model, when given any of them), a .safetensors file, or a folder.
-/// Throws Error naming the path where nothing can be said: neither format, a header that is wrong or cut off (of a
-/// single file), a broken config.json.
+/// Throws Error naming the path where nothing can be said: neither format, or a single file whose header is wrong or
+/// cut off. What is wrong in a folder, a broken config.json too, is among `problems`.
 ModelHeader read_model_header(const std::filesystem::path& path);
 
 }  // namespace fathom

@@ -8,7 +8,7 @@ namespace fathom {
 void read_gguf_header(const std::filesystem::path& path, ModelHeader& out);
 /// One safetensors file: its tensors and metadata. Throws Error if its header is wrong or cut off.
 void add_safetensors_header(const std::filesystem::path& path, ModelHeader& out);
-/// config.json and the weights of a folder. Throws Error for a broken config.json or index.
+/// config.json and the weights of a folder.
 void read_folder_header(const std::filesystem::path& folder, ModelHeader& out);
 
 /// Runs `read` for a file that others stand beside: an Error becomes its problem.

@@ -180,6 +180,12 @@ TEST(ModelHeader, SafetensorsOfNewTypesAndWrongOnes) {
   EXPECT_EQ(read_model_header(path).files[0].state, State::kUnfinished);
   for (const char* wrong :
        {R"({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 6]}})",
+        R"({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}})",  // what the reader of weights refuses
+        R"({"w": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}})",
+        R"({"v": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+            "w": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}})",
+        R"({"w": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+            "w": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}})",
         R"({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}})",
         R"({"w": {"dtype": "X", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}})",
         R"({"w": {"dtype": "X", "shape": [1], "data_offsets": [4, 0]}})",
@@ -204,8 +210,71 @@ TEST(ModelHeader, FoldersWithoutAllTheirShards) {
   EXPECT_NE(header.files[1].problem.find("shard 2 of 2 is still downloading"), std::string::npos);
   EXPECT_EQ(header.indexed_bytes, 1234u);
   EXPECT_EQ(header.absent_tensors, 2u);
-  write(dir.path() / "model.safetensors.index.json", R"({"weight_map": {"a": "../m-1.safetensors"}})");
-  EXPECT_THROW(read_model_header(dir.path()), Error);
+  for (const char* wrong : {R"({"weight_map": {"a": "../m-1.safetensors"}})", R"({"weight_map": {}})", "{"}) {
+    write(dir.path() / "model.safetensors.index.json", wrong);
+    header = read_model_header(dir.path());
+    EXPECT_FALSE(header.complete());
+    ASSERT_EQ(header.problems.size(), 2u) << wrong;
+    EXPECT_NE(header.problems[0].find("index.json: "), std::string::npos);
+    EXPECT_NE(header.problems[1].find("still downloading"), std::string::npos);
+  }
+}
+
+std::string shard_of(const char* name) {
+  const std::string header = cat(R"({")", name, R"(": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})");
+  return GgufBuilder::raw<uint64_t>(header.size()) + header + std::string(8, '\0');
+}
+
+TEST(ModelHeader, ShardsWithoutAnIndexNameWhatIsMissing) {
+  const testing::TempDir dir;
+  write(dir.path() / "config.json", R"({"model_type": "new"})");
+  write(dir.path() / "model-00002-of-00004.safetensors", shard_of("a"));
+  write(dir.path() / "model-00003-of-00004.safetensors", shard_of("b"));
+  write(dir.path() / "model-00004-of-00004.safetensors.incomplete", "");
+  const ModelHeader header = read_model_header(dir.path());
+  EXPECT_EQ(header.tensors.size(), 2u);
+  std::vector<std::string> missing;
+  for (const ModelFile& f : header.files)
+    if (f.state == State::kMissing) missing.push_back(f.path.filename());
+  EXPECT_EQ(missing,
+            (std::vector<std::string>{"model-00001-of-00004.safetensors", "model-00004-of-00004.safetensors"}));
+  EXPECT_NE(header.files[3].problem.find("still downloading"), std::string::npos);
+}
+
+TEST(ModelHeader, ShardsMustBeWhatTheIndexSays) {
+  const testing::TempDir dir;
+  write(dir.path() / "config.json", R"({"model_type": "new"})");
+  const auto problems = [&](const char* weight_map) {
+    write(dir.path() / "model.safetensors.index.json", cat(R"({"weight_map": )", weight_map, "}"));
+    std::string all;
+    for (const std::string& problem : read_model_header(dir.path()).problems) all += problem + "\n";
+    return all;
+  };
+  write(dir.path() / "1.safetensors", shard_of("a"));
+  write(dir.path() / "2.safetensors", shard_of("b"));
+  EXPECT_EQ(problems(R"({"a": "1.safetensors", "b": "2.safetensors"})"), "");
+  EXPECT_NE(problems(R"({"b": "1.safetensors", "a": "2.safetensors"})").find("2 tensors are in another shard"),
+            std::string::npos);
+  EXPECT_NE(problems(R"({"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"})")
+                .find("names 1 tensors that no shard has"),
+            std::string::npos);
+  write(dir.path() / "2.safetensors", shard_of("a"));
+  EXPECT_NE(problems(R"({"a": "1.safetensors", "b": "2.safetensors"})").find("tensor a is in two shards"),
+            std::string::npos);
+}
+
+TEST(ModelHeader, BrokenConfigurationsDoNotHideTheTensors) {
+  const testing::TempDir dir;
+  write(dir.path() / "model.safetensors", shard_of("a"));
+  for (const char* wrong : {"", "{\"model_type\": \"qw", "[1]", "7"}) {
+    write(dir.path() / "config.json", wrong);
+    const ModelHeader header = read_model_header(dir.path());
+    EXPECT_EQ(header.tensors.size(), 1u);
+    EXPECT_FALSE(header.complete());
+    ASSERT_EQ(header.problems.size(), 1u);
+    EXPECT_NE(header.problems[0].find("config.json: "), std::string::npos) << header.problems[0];
+    EXPECT_EQ(header.problems[0], header.config_problem);
+  }
 }
 
 /// Any damage is an Error or a report: never a crash, and never more memory than the file accounts for.

@@ -30,9 +30,13 @@ constexpr std::array<NamedType, 11> kTypes = {{
     {"BOOL", DType::kBool},
 }};
 
-DType type_named(std::string_view what, std::string_view name) {
+std::optional<DType> type_named(std::string_view name) {
   for (const NamedType& t : kTypes)
     if (t.name == name) return t.type;
+  return std::nullopt;
+}
+
+[[noreturn]] void refuse_type(std::string_view what, std::string_view name) {
   std::string known;
   for (const NamedType& t : kTypes) known += cat(known.empty() ? "" : ", ", t.name);
   throw Error(cat(what, ": type ", printable(name), " is not supported (", known, " are)"));
@@ -53,22 +57,35 @@ Shape read_shape(const JsonObject& entry) {
   return Shape(std::span<const size_t>(shape.data(), dims.size()));
 }
 
-/// One entry of the header; `data` is where the data begins, `size` the file's size.
-StoredRange read_entry(const std::string& name, const JsonObject& entry, uint64_t data, uint64_t size) {
-  const std::string& what = entry.what();
-  const DType type = type_named(what, entry.string("dtype"));
-  const Shape shape = read_shape(entry);
-  const uint64_t bytes = stored_bytes(what, type, shape);
+/// Where an entry's data lies, relative to the data's beginning.
+struct Span {
+  uint64_t begin, end;
+};
+Span read_offsets(const JsonObject& entry) {
   const json::array& offsets = entry.array("data_offsets");
-  if (offsets.size() != 2) throw Error(cat(what, ": data_offsets: expected 2 numbers, found ", offsets.size()));
-  const uint64_t begin = natural(offsets[0], what), end = natural(offsets[1], what);
-  if (end < begin || end - begin != bytes)
-    throw Error(
-        cat(what, ": ", type, " ", shape, " takes ", bytes, " bytes, but data_offsets say ", begin, " to ", end));
-  if (!range_fits(begin, bytes, ~uint64_t{0} - data) || !range_fits(data + begin, bytes, size))
+  if (offsets.size() != 2) throw Error(cat(entry.what(), ": data_offsets: expected 2 numbers, found ", offsets.size()));
+  return {natural(offsets[0], entry.what()), natural(offsets[1], entry.what())};
+}
+
+/// Adds one entry of the header. Without `lenient`, its data must end within the file's `size`.
+void add_entry(const std::string& name, const JsonObject& entry, uint64_t size, bool lenient, SafetensorsHeader& out) {
+  const std::string &what = entry.what(), type_name = entry.string("dtype");
+  const std::optional<DType> type = type_named(type_name);
+  if (!type && !lenient) refuse_type(what, type_name);
+  const Shape shape = read_shape(entry);
+  uint64_t bytes = stored_bytes(what, type.value_or(DType::kU8), shape);
+  const Span span = read_offsets(entry);
+  if (span.end < span.begin || (type && span.end - span.begin != bytes))
+    throw Error(cat(what, ": ", printable(type_name), " ", shape, " takes ", bytes, " bytes, but data_offsets say ",
+                    span.begin, " to ", span.end));
+  bytes = span.end - span.begin;
+  const uint64_t data = out.header_bytes;
+  if (!range_fits(span.begin, bytes, (uint64_t{1} << 62) - data) ||
+      (!lenient && !range_fits(data + span.begin, bytes, size)))
     throw Error(
         cat(what, ": its data ends beyond the file, which has ", size, " bytes: still downloading, or cut off"));
-  return {{name, type, shape, bytes}, data + begin};
+  if (!type) out.foreign_types[out.ranges.size()] = type_name;
+  out.ranges.push_back({{name, type.value_or(DType::kU8), shape, bytes}, data + span.begin});
 }
 
 /// Keys of the outermost object of valid JSON: the parser keeps one of two equal keys, so their number tells.
@@ -90,25 +107,25 @@ size_t outer_keys(std::string_view text) {
   return keys;
 }
 
-/// Every byte of the data belongs to exactly one tensor.
-void check_layout(const std::string& what, const std::vector<StoredRange>& ranges, uint64_t data, uint64_t size) {
+/// Every byte of the data belongs to exactly one tensor. Returns where the last one ends.
+uint64_t check_layout(const std::string& what, const SafetensorsHeader& header, uint64_t size) {
   std::vector<const StoredRange*> order;
-  order.reserve(ranges.size());
-  for (const StoredRange& r : ranges) order.push_back(&r);
+  order.reserve(header.ranges.size());
+  for (const StoredRange& r : header.ranges) order.push_back(&r);
   refuse_overlaps(what, order);
-  uint64_t end = data;
+  uint64_t end = header.header_bytes;
   for (const StoredRange* r : order) {
     if (r->offset != end)
       throw Error(
           cat(what, ": ", r->offset - end, " bytes before tensor ", printable(r->info.name), " belong to no tensor"));
     end += r->info.size_bytes;
   }
-  if (end != size) throw Error(cat(what, ": ", size - end, " bytes after the last tensor belong to no tensor"));
+  if (end < size) throw Error(cat(what, ": ", size - end, " bytes after the last tensor belong to no tensor"));
+  return end;
 }
 
-}  // namespace
-
-std::string read_safetensors_header(const InputFile& file) {
+/// The JSON text, its length checked against the file.
+std::string read_header_text(const InputFile& file) {
   const std::string what = file.path().string();
   if (file.size() < 8)
     throw Error(
@@ -127,6 +144,29 @@ std::string read_safetensors_header(const InputFile& file) {
   return header;
 }
 
+}  // namespace
+
+SafetensorsHeader read_safetensors_header(const InputFile& file, bool lenient) {
+  const std::string what = file.path().string(), text = read_header_text(file);
+  SafetensorsHeader out;
+  out.header_bytes = 8 + text.size();
+  const json::value root = parse_json(text, cat(what, ": header"));
+  const JsonObject object(root, cat(what, ": header"));
+  if (outer_keys(text) != object.raw().size()) throw Error(cat(what, ": the header names a tensor twice"));
+  for (const auto& [key, value] : object.raw()) {
+    const std::string name(key);
+    const bool is_metadata = name == "__metadata__";
+    const JsonObject entry(value, cat(what, is_metadata ? ": " : ": tensor ", printable(name)));
+    if (!is_metadata) {
+      add_entry(name, entry, file.size(), lenient, out);
+      continue;
+    }
+    for (const auto& [k, v] : entry.raw()) out.metadata[std::string(k)] = entry.string(k);
+  }
+  out.needed_bytes = check_layout(what, out, file.size());
+  return out;
+}
+
 std::optional<std::string_view> safetensors_name(DType type) {
   for (const NamedType& t : kTypes)
     if (t.type == type) return t.name;
@@ -135,23 +175,10 @@ std::optional<std::string_view> safetensors_name(DType type) {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path) {
   const InputFile file(path);
-  const std::string what = path.string(), header = read_safetensors_header(file);
-  const uint64_t data = 8 + header.size();
-  const json::value root = parse_json(header, cat(what, ": header"));
-  const JsonObject object(root, cat(what, ": header"));
-  if (outer_keys(header) != object.raw().size()) throw Error(cat(what, ": the header names a tensor twice"));
-  for (const auto& [key, value] : object.raw()) {
-    const std::string name(key);
-    const bool is_metadata = name == "__metadata__";
-    const JsonObject entry(value, cat(what, is_metadata ? ": " : ": tensor ", printable(name)));
-    if (is_metadata) {
-      for (const auto& [k, v] : entry.raw()) metadata_[std::string(k)] = entry.string(k);
-      continue;
-    }
-    index_.emplace(name, ranges_.size());
-    ranges_.push_back(read_entry(name, entry, data, file.size()));
-  }
-  check_layout(what, ranges_, data, file.size());
+  SafetensorsHeader header = read_safetensors_header(file);
+  ranges_ = std::move(header.ranges);
+  metadata_ = std::move(header.metadata);
+  for (size_t i = 0; i < ranges_.size(); ++i) index_.emplace(ranges_[i].info.name, i);
   mapping_ = std::make_shared<const MappedFile>(file);
 }
 

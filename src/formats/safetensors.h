@@ -1,6 +1,7 @@
 // The safetensors format: u64 header length, a JSON header {name: {dtype, shape, data_offsets}}, then the data, without
 // gaps (spec/models.md 7). The header is read and checked before anything is mapped.
-// Called by formats/hf_checkpoint.cc, trainers and tests. An open file may be read by any number of threads.
+// Called by formats/hf_checkpoint.cc, formats/model_header.cc, trainers and tests. An open file may be read by any
+// number of threads.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -40,8 +41,19 @@ class SafetensorsFile {
   std::shared_ptr<const MappedFile> mapping_;
 };
 
-/// The JSON header's text, its length checked against the file. Throws Error naming the file.
-std::string read_safetensors_header(const InputFile& file);
+/// The header of one file.
+struct SafetensorsHeader {
+  std::vector<StoredRange> ranges;              ///< in the header's order
+  std::map<std::string, std::string> metadata;  ///< __metadata__
+  uint64_t header_bytes = 0;                    ///< where the data begins
+  uint64_t needed_bytes = 0;                    ///< the file's size for which all tensors lie in it
+  /// Lenient reading only: index in `ranges` -> a type that is not read here. Such a tensor's dtype means nothing, and
+  /// its size_bytes are what the offsets say.
+  std::map<size_t, std::string> foreign_types;
+};
+/// Reads and checks the header; throws Error as SafetensorsFile does. `lenient`: tensors of unknown types are listed,
+/// and the data may end early or be absent.
+SafetensorsHeader read_safetensors_header(const InputFile& file, bool lenient = false);
 
 /// The format's name of a type, "F8_E4M3"; nullopt for GGUF's block types.
 std::optional<std::string_view> safetensors_name(DType type);
