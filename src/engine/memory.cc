@@ -50,6 +50,16 @@ bool is_joined_kv_b(std::string_view name) {
   return name.ends_with(".self_attn.kv_b_proj.weight") || name.ends_with(".attn_kv_b.weight");
 }
 
+/// What the loader makes of one tensor (models/weights.h).
+uint64_t packed_bytes(const TensorInfo& t) {
+  const size_t rank = t.shape.rank();
+  if (t.name.ends_with("_scale_inv")) return t.size_bytes;
+  const bool blocks = info(t.dtype).block_size != 1 || t.dtype == DType::kF8E4M3;
+  if (rank < 2 || (blocks && is_joined_kv_b(t.name))) return bounded_mul(t.shape.count(), sizeof(float));
+  const uint64_t rows = t.shape[rank - 2], spare = (kPanelRows - rows % kPanelRows) % kPanelRows;
+  return rows ? bounded_add(t.size_bytes, bounded_mul(t.size_bytes / rows, spare)) : 0;
+}
+
 }  // namespace
 
 uint64_t MemoryNeeds::kv(uint64_t ctx, uint64_t sequences) const {
@@ -63,10 +73,7 @@ uint64_t MemoryNeeds::total(uint64_t ctx, uint64_t sequences) const {
 
 uint64_t packed_weight_bytes(std::span<const TensorInfo> tensors) {
   uint64_t bytes = 0;
-  for (const TensorInfo& t : tensors) {
-    const bool as_f32 = is_joined_kv_b(t.name) && (info(t.dtype).block_size != 1 || t.dtype == DType::kF8E4M3);
-    bytes = bounded_add(bytes, as_f32 ? bounded_mul(t.shape.count(), sizeof(float)) : t.size_bytes);
-  }
+  for (const TensorInfo& t : tensors) bytes = bounded_add(bytes, packed_bytes(t));
   return bytes;
 }
 
