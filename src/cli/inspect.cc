@@ -10,6 +10,7 @@
 #include "cli/inspect_print.h"
 #include "cli/inspect_report.h"
 #include "cli/output.h"
+#include "cli/sanitize.h"
 #include "formats/absent_file.h"
 #include "hub/model_folder.h"
 
@@ -22,7 +23,8 @@ struct InspectCommand {
   std::string model;
   std::vector<std::string> diff;
   uint64_t batch = 1;
-  bool json = false, tensors = false, hash = false, render = false;
+  bool json = false, hash = false, tensors = false;
+  InspectView view;
 };
 
 /// As diff(1): 2 means that there was nothing to compare.
@@ -61,6 +63,14 @@ fs::path find_any(const std::string& model) {
   return find_model(model);
 }
 
+/// Parsers read the same from both forms; one with an invisible mark or control character in it is written in ASCII,
+/// since it may go to a terminal.
+std::string json_text(const json::object& out) {
+  std::string text = to_json(out, {.indent = 2});
+  if (sanitized(text) != text) text = to_json(out, {.indent = 2, .ensure_ascii = true});
+  return text + "\n";
+}
+
 int inspect(const InspectCommand& options, const Settings& settings) {
   ModelHeader header = read_model_header(find_any(options.model));
   if (is_half_installed(header.kind == ModelHeader::Kind::kFolder ? header.path : header.path.parent_path()))
@@ -69,7 +79,7 @@ int inspect(const InspectCommand& options, const Settings& settings) {
   bool good = header.complete();
   if (options.hash) good = add_hashes(header, report) && good;
   if (options.tensors) report["tensor_table"] = tensor_table(header);
-  print_out(options.json ? to_json(report, {.indent = 2}) + "\n" : inspect_text(report, options.render));
+  print_out(options.json ? json_text(report) : inspect_text(report, options.view));
   return good ? 0 : 1;
 }
 
@@ -78,7 +88,7 @@ int diff(const InspectCommand& options) {
     const ModelHeader a = read_model_header(find_any(options.diff[0])),
                       b = read_model_header(find_any(options.diff[1]));
     const json::object out = inspect_diff(a, b, options.hash);
-    print_out(options.json ? to_json(out, {.indent = 2}) + "\n" : diff_text(out));
+    print_out(options.json ? json_text(out) : diff_text(out));
     return out.at("same").as_bool() ? 0 : 1;
   } catch (const Interrupted&) {
     throw;
@@ -105,7 +115,8 @@ void add_inspect(CLI::App& app, Invocation& invocation) {
       ->expected(2)
       ->type_name("A B");
   command->add_flag("--tensors", options->tensors, "a table of all tensors");
-  command->add_flag("--render", options->render, "the chat template's sample in full");
+  command->add_flag("--keys", options->view.keys, "the metadata: GGUF's keys, or those of safetensors headers");
+  command->add_flag("--render", options->view.whole_sample, "the chat template's sample in full");
   command->add_flag("--hash,--data", options->hash,
                     "read all data: sha256 of every file and the weights id; with --diff: compare the tensors' bytes");
   command->add_option("--batch", options->batch, "contexts at once, for the memory (default: 1)")

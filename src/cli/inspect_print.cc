@@ -13,11 +13,18 @@
 namespace fathom {
 namespace {
 
-constexpr size_t kLabel = 15, kLongestValue = 100, kMostListed = 12;
+constexpr size_t kColumns = 80, kLabel = 15, kLongestValue = 100, kLongestText = 300, kMostListed = 12,
+                 kSampleLines = 8;
 
-std::string text(const json::object& object, std::string_view key) {
+/// At most `limit` bytes, and "..." where there are more.
+std::string cut(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  return cat(text.substr(0, valid_utf8_prefix(text.substr(0, limit))), "...");
+}
+
+std::string text(const json::object& object, std::string_view key, size_t limit = kLongestText) {
   const json::value* value = object.if_contains(key);
-  return value && value->is_string() ? one_line(std::string_view(value->get_string())) : "";
+  return value && value->is_string() ? one_line(cut(value->get_string(), limit)) : "";
 }
 uint64_t number(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -28,8 +35,28 @@ const json::object* part(const json::object& object, std::string_view key) {
   return value ? value->if_object() : nullptr;
 }
 
+/// `text` behind `before`, broken at spaces into lines of 80 columns, the later ones indented; a longer word stays
+/// whole.
+std::string wrapped(std::string before, std::string_view text, size_t indent) {
+  std::string out;
+  bool empty = true;  // no word in this line yet
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (!empty && display_width(before) + 1 + display_width(word) > kColumns) {
+      out += before + "\n";
+      before = std::string(indent, ' ');
+      empty = true;
+    }
+    before += cat(empty ? "" : " ", word);
+    empty = false;
+  }
+  return out + before.substr(0, before.find_last_not_of(' ') + 1) + "\n";
+}
+
 std::string line(std::string_view label, const std::string& value) {
-  return cat(label, std::string(label.size() < kLabel ? kLabel - label.size() : 1, ' '), value, "\n");
+  return wrapped(cat(label, std::string(label.size() < kLabel ? kLabel - label.size() : 1, ' ')), value, kLabel);
 }
 
 /// "label  a, b, c" of the parts that are not empty; nothing if all are.
@@ -81,13 +108,13 @@ std::string head(const json::object& r) {
       std::count_if(all.begin(), all.end(), [](const json::value& f) { return f.at("state") != "missing"; });
   const std::string files = cat(static_cast<size_t>(here) == all.size() ? "" : cat(here, " of "), all.size(),
                                 all.size() == 1 ? " file" : " files");
-  std::string out = line("model", text(r, "path"));
+  std::string out = line("model", text(r, "path", std::string::npos));
   out += line("format", cat(text(r, "container"), ", ", files, ", ", count_text(number(r, "tensors")), " tensors, ",
                             bytes_text(number(r, "tensor_bytes")), state));
   if (text(r, "content") != "model") out += line("content", text(r, "content"));
   const std::string type = text(r.at("config").as_object(), "model_type");
   out += list_line("architecture", {text(r, "architecture"), type.empty() ? "" : "model_type " + type});
-  if (r.contains("config_problem")) out += line("cannot run", text(r, "config_problem"));
+  if (r.contains("run_problem") && text(r, "content") == "model") out += line("cannot run", text(r, "run_problem"));
   return out;
 }
 
@@ -138,6 +165,10 @@ std::string types(const json::array& mix) {
   if (mix.empty()) return "";
   std::vector<std::vector<std::string>> rows = {{"type", "tensors", "values", "bytes", "bits/weight"}};
   for (const json::value& entry : mix) {
+    if (rows.size() > kMostListed) {
+      rows.push_back({cat("and ", mix.size() - kMostListed, " more")});
+      break;
+    }
     const json::object& t = entry.as_object();
     const bool sized = !t.at("bytes").is_null();
     rows.push_back(
@@ -150,9 +181,11 @@ std::string types(const json::array& mix) {
 
 std::string memory(const json::object& m) {
   const std::string source = text(m, "weights_source");
-  std::string out = cat("memory, profile ", text(m, "profile"), ", cache ", text(m, "cache_type"), ", ",
-                        bytes_text(number(m, "kv_per_token")), " a token, batch ", number(m, "batch"),
-                        source == "tensors" ? "" : cat(" (weights estimated by the ", source, ")"), "\n");
+  std::string out = wrapped("",
+                            cat("memory, profile ", text(m, "profile"), ", cache ", text(m, "cache_type"), ", ",
+                                bytes_text(number(m, "kv_per_token")), " a token, batch ", number(m, "batch"),
+                                source == "tensors" ? "" : cat(" (weights estimated by the ", source, ")")),
+                            2);
   std::vector<std::vector<std::string>> rows = {{"context", "weights", "cache", "scratch", "together"}};
   for (const json::value& entry : m.at("contexts").as_array()) {
     const json::object& c = entry.as_object();
@@ -161,13 +194,21 @@ std::string memory(const json::object& m) {
   }
   out += table(rows);
   const std::string free = bytes_text(number(m, "available")) + " are free";
-  return out + (m.at("fits_ctx").is_null() ? "  does not fit here: " + free + "\n"
-                                           : cat("  here a run would take a context of ",
-                                                 count_text(number(m, "fits_ctx")), ": ", free, "\n"));
+  if (m.at("fits_ctx").is_null()) return out + "  does not fit here: " + free + "\n";
+  return out + cat("  here a run would take a context of ", count_text(number(m, "fits_ctx")), ": ", free, "\n");
 }
 
 std::string token(const json::object& t) {
   return cat(t.contains("role") ? text(t, "role") + " " : "", number(t, "id"), " ", value_text(t.at("text")));
+}
+
+/// The first of `count` tokens.
+std::string token_line(const char* label, const json::array& list, size_t count) {
+  const size_t shown = std::min(list.size(), kMostListed);
+  std::string all;
+  for (size_t i = 0; i < shown; ++i) all += (i ? ", " : "") + token(list[i].as_object());
+  if (count > shown) all += cat(" and ", count - shown, " more");
+  return all.empty() ? "" : line(label, all);
 }
 
 std::string tokens(const json::object& r) {
@@ -176,11 +217,22 @@ std::string tokens(const json::object& r) {
   if (t->contains("problem")) return line("tokenizer", "cannot be read: " + text(*t, "problem"));
   std::string out = list_line("tokenizer", {count_text(number(*t, "tokens")) + " tokens",
                                             count_text(number(*t, "merges")) + " merges", text(*t, "pre")});
-  for (const auto& [key, label] :
-       {std::pair("special", "special tokens"), std::pair("end_of_generation", "ends with")}) {
-    std::string all;
-    for (const json::value& entry : t->at(key).as_array()) all += (all.empty() ? "" : ", ") + token(entry.as_object());
-    if (!all.empty()) out += line(label, all);
+  const json::object& control = t->at("control").as_object();
+  out += token_line("special tokens", t->at("special").as_array(), t->at("special").as_array().size());
+  out += token_line("ends with", t->at("end_of_generation").as_array(), t->at("end_of_generation").as_array().size());
+  out += token_line("control tokens", control.at("first").as_array(), number(control, "count"));
+  return out;
+}
+
+/// The rendered sample; its first lines, unless it is wanted whole.
+std::string sample(std::string_view rendered, bool whole) {
+  std::string out;
+  for (size_t shown = 0; !rendered.empty(); ++shown) {
+    if (!whole && shown == kSampleLines) return out + "    ... (--render shows all of it)\n";
+    const size_t end = std::min(rendered.find('\n'), rendered.size());
+    const std::string_view one = rendered.substr(0, end);
+    out += cat("    ", whole ? std::string(one) : cut(one, kColumns - 8), "\n");
+    rendered.remove_prefix(std::min(end + 1, rendered.size()));
   }
   return out;
 }
@@ -188,11 +240,10 @@ std::string tokens(const json::object& r) {
 std::string chat_template(const json::object& r, bool whole_sample) {
   const json::object* t = part(r, "chat_template");
   if (!t) return line("chat template", "none");
+  if (t->contains("problem")) return line("chat template", "cannot be read: " + text(*t, "problem"));
   std::string out = line("chat template", cat(count_text(number(*t, "bytes")), " bytes, sha256 ", text(*t, "sha256")));
   if (t->contains("render_problem")) return out + line("  sample", "cannot be rendered: " + text(*t, "render_problem"));
-  if (!whole_sample) return out + line("  sample", value_text(t->at("rendered")));
-  return out + line("  sample", "as rendered for one user message:") + std::string(t->at("rendered").as_string()) +
-         "\n";
+  return out + "  sample\n" + sample(t->at("rendered").as_string(), whole_sample);
 }
 
 std::string licence(const json::object& r) {
@@ -202,29 +253,31 @@ std::string licence(const json::object& r) {
   return list_line("licence", {text(*l, "license"), text(*l, "name"), text(*l, "link"), "by " + text(*l, "source")});
 }
 
+std::string file(const json::object& f) {
+  const std::string state = text(f, "state");
+  if (state == "missing") return cat("  ", text(f, "name"), "  missing\n");
+  std::string out = cat("  ", text(f, "name"), "  ", bytes_text(number(f, "bytes")), "  ", state, "\n");
+  if (f.contains("problem")) out += wrapped("    ", text(f, "problem", std::string::npos), 4);
+  for (const auto& [key, label] :
+       {std::pair("header_sha256", "header"), std::pair("recorded_sha256", "pulled"), std::pair("sha256", "sha256")})
+    if (f.contains(key)) out += cat("    ", label, " ", text(f, key), "\n");
+  if (text(f, "hash_check") == "differs") out += "    DIFFERS from what pull recorded\n";
+  return out;
+}
+
+/// The first of each state, but all whose content was hashed.
 std::string files(const json::object& r) {
   const json::array& all = r.at("files").as_array();
-  std::string out = "files\n", missing;
-  size_t absent = 0, shown = 0;
-  for (const json::value& entry : all) {
-    const json::object& f = entry.as_object();
-    if (text(f, "state") == "missing") {
-      if (++absent <= kMostListed) missing += cat("  missing  ", text(f, "name"), "\n");
-      continue;
+  std::string out = "files\n";
+  for (const char* state : {"whole", "unfinished", "broken", "missing"}) {
+    size_t count = 0;
+    for (const json::value& entry : all) {
+      const json::object& f = entry.as_object();
+      if (text(f, "state") != state) continue;
+      if (f.contains("sha256") || ++count <= kMostListed) out += file(f);
     }
-    const bool hashed = f.contains("sha256");
-    if (!hashed && text(f, "state") == "whole" && ++shown > kMostListed) continue;
-    out += cat("  ", text(f, "name"), "  ", bytes_text(number(f, "bytes")), "  ", text(f, "state"), "\n");
-    if (f.contains("problem")) out += cat("    ", text(f, "problem"), "\n");
-    if (f.contains("header_sha256")) out += cat("    header sha256 ", text(f, "header_sha256"), "\n");
-    if (f.contains("recorded_sha256")) out += cat("    sha256 by pull  ", text(f, "recorded_sha256"), "\n");
-    if (hashed) out += cat("    sha256 ", text(f, "sha256"), "\n");
-    if (text(f, "hash_check") == "differs") out += "    DIFFERS from what pull recorded\n";
+    if (count > kMostListed) out += cat("  and ", count - kMostListed, " more: ", state, "\n");
   }
-  if (shown > kMostListed) out += cat("  and ", shown - kMostListed, " more that are whole\n");
-  out += missing;
-  if (absent > kMostListed) out += cat("  missing  and ", absent - kMostListed, " more\n");
-  if (absent) out += cat("  ", all.size() - absent, " of ", all.size(), " files are here\n");
   return out;
 }
 
@@ -241,8 +294,24 @@ std::string tensor_lines(const json::array& tensors) {
 
 std::string imatrix(const json::object& metadata) {
   std::string out;
+  for (const char* key : {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"})
+    if (const json::value* value = metadata.if_contains(key)) out += line(key, value_text(*value));
+  return out;
+}
+
+std::string key_lines(const json::object& metadata) {
+  std::string out = "keys\n";
   for (const auto& [key, value] : metadata)
-    if (key.starts_with("imatrix.")) out += line(one_line(key), value_text(value));
+    out += wrapped("  ", cat(one_line(cut(key, kLongestText)), " = ", value_text(value)), 6);
+  return out;
+}
+
+/// "note: ..." for the first lines of a list.
+std::string remarks(const char* label, const json::array& list) {
+  std::string out;
+  for (size_t i = 0; i < std::min(list.size(), kMostListed); ++i)
+    out += wrapped(cat(label, ": "), one_line(list[i].as_string()), 2);
+  if (list.size() > kMostListed) out += cat(label, ": and ", list.size() - kMostListed, " more like these\n");
   return out;
 }
 
@@ -280,27 +349,22 @@ std::string one_line(std::string_view text) {
   return out;
 }
 
-std::string value_text(const json::value& value) {
-  const std::string all = to_json(value);
-  if (all.size() <= kLongestValue) return all;
-  return all.substr(0, valid_utf8_prefix(std::string_view(all).substr(0, kLongestValue))) + "...";
-}
+std::string value_text(const json::value& value) { return cut(to_json(value), kLongestValue); }
 
-std::string inspect_text(const json::object& r, bool whole_sample) {
+std::string inspect_text(const json::object& r, const InspectView& view) {
   std::string out = head(r) + parameters(r.at("parameters").as_object()) + hyper_parameters(r.at("config").as_object());
   out += imatrix(r.at("metadata").as_object());
   out += types(r.at("types").as_array());
   if (const json::object* m = part(r, "memory")) out += memory(*m);
-  out += tokens(r) + chat_template(r, whole_sample) + licence(r);
+  out += tokens(r) + chat_template(r, view.whole_sample) + licence(r);
   if (const json::object* pull = part(r, "pull"))
     out += list_line(
         "pulled", {text(*pull, "repository"), text(*pull, "revision"), text(*pull, "commit"), text(*pull, "problem")});
   if (r.contains("weights_id")) out += line("weights id", value_text(r.at("weights_id")));
   out += files(r);
+  if (view.keys) out += key_lines(r.at("metadata").as_object());
   if (const json::value* tensors = r.if_contains("tensor_table")) out += tensor_lines(tensors->as_array());
-  for (const json::value& note : r.at("notes").as_array()) out += cat("note: ", one_line(note.as_string()), "\n");
-  for (const json::value& problem : r.at("problems").as_array())
-    out += cat("problem: ", one_line(problem.as_string()), "\n");
+  out += remarks("note", r.at("notes").as_array()) + remarks("problem", r.at("problems").as_array());
   return sanitized(out);
 }
 

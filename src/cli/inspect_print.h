@@ -7,9 +7,15 @@
 
 namespace fathom {
 
-/// The report of inspect_report(), a dozen lines and tables. "tensor_table", where the report has it, becomes a table
-/// too; `whole_sample`: all of the rendered chat template instead of its beginning.
-std::string inspect_text(const json::object& report, bool whole_sample);
+/// What is shown beyond the usual.
+struct InspectView {
+  bool whole_sample = false;  ///< all of the rendered chat template instead of its beginning
+  bool keys = false;          ///< the metadata
+};
+
+/// The report of inspect_report(), for 80 columns: a dozen lines and tables, however much a file has of anything.
+/// "tensor_table", where the report has it, becomes a table too.
+std::string inspect_text(const json::object& report, const InspectView& view);
 
 /// "1,234", "98,362,432 (98.4 M)"; "more than 1.8e19" for a sum that did not fit.
 std::string count_text(uint64_t n);

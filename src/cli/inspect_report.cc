@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 
 #include "base/checked.h"
 #include "cli/inspect_memory.h"
@@ -39,7 +40,7 @@ constexpr std::array<FactName, 13> kFacts = {{
 }};
 
 std::string architecture_of(const ModelHeader& header) {
-  if (header.gguf) return header.gguf->string("general.architecture").value_or("");
+  if (header.gguf) return gguf_text(*header.gguf, "general.architecture");
   if (const json::object* config = header.config_json.if_object())
     if (const json::value* names = config->if_contains("architectures");
         names && names->is_array() && !names->get_array().empty() && names->get_array()[0].is_string())
@@ -66,7 +67,7 @@ json::object raw_config_facts(const json::object& config) {
 
 json::object raw_gguf_facts(const GgufMetadata& metadata) {
   json::object out;
-  const std::string architecture = metadata.string("general.architecture").value_or("");
+  const std::string architecture = gguf_text(metadata, "general.architecture");
   for (const FactName& fact : kFacts) {
     const std::string key = cat(architecture, ".", fact.gguf);
     for (const GgufMetadata::Entry& entry : metadata.entries())
@@ -215,10 +216,32 @@ json::object gguf_keys(const ModelHeader& header) {
 /// What the file is: "model", "imatrix", "vocabulary" (a tokenizer without weights), or general.type's own word.
 std::string content_of(const ModelHeader& header) {
   if (!header.gguf) return "model";
-  const std::string type = header.gguf->string("general.type").value_or("model");
-  if (type == "model" && header.tensors.empty() && header.complete() && header.gguf->has("tokenizer.ggml.tokens"))
+  const std::string type = gguf_text(*header.gguf, "general.type");
+  if ((type.empty() || type == "model") && header.tensors.empty() && header.complete() &&
+      header.gguf->has("tokenizer.ggml.tokens"))
     return "vocabulary";
-  return type;
+  return type.empty() ? "model" : type;
+}
+
+/// Why `fathom run` would refuse the model; empty where nothing in the headers speaks against it.
+std::string run_problem(const ModelHeader& header) {
+  if (!header.config) return header.config_problem;
+  if (!header.complete()) return "the model is not complete";
+  if (header.tensors.empty()) return "it has no weights";
+  std::set<std::string> foreign;
+  for (const HeaderTensor& t : header.tensors)
+    if (!t.type_known) foreign.insert(t.type);
+  std::string names;
+  for (const std::string& type : foreign) names += (names.empty() ? "" : ", ") + type;
+  return names.empty() ? "" : "tensors have types that are not read here: " + names;
+}
+
+/// A whole model whose tensors are not those of its configuration.
+std::string count_note(const ModelHeader& header, const json::object& parameters) {
+  if (!header.config || !header.complete() || header.tensors.empty()) return "";
+  const uint64_t implied = count_parameters(*header.config).total, found = parameters.at("total").to_number<uint64_t>();
+  if (implied == found) return "";
+  return cat("the configuration implies ", implied, " parameters, the tensors have ", found);
 }
 
 json::array texts(const std::vector<std::string>& lines) {
@@ -240,6 +263,14 @@ std::string sha256_of_start(const std::filesystem::path& path, uint64_t size) {
     hash.update(block);
   }
   return hash.hex();
+}
+
+std::string gguf_text(const GgufMetadata& metadata, std::string_view key) {
+  try {
+    return metadata.string(key).value_or("");
+  } catch (const Error&) {  // of another type
+    return "";
+  }
 }
 
 json::value gguf_value(const GgufMetadata& metadata, const GgufMetadata::Entry& entry) {
@@ -302,6 +333,7 @@ json::array tensor_table(const ModelHeader& header) {
                                {"type", utf8_lossy(t.type)},
                                {"shape", std::move(shape)},
                                {"bytes", sized ? json::value(t.info.size_bytes) : json::value(nullptr)},
+                               {"offset", t.offset},
                                {"file", relative_name(header, header.files[t.file].path)}});
   }
   return out;
@@ -316,11 +348,12 @@ json::object inspect_report(const ModelHeader& header, const Settings& settings,
                    {"container", header.format},
                    {"content", utf8_lossy(content_of(header))},
                    {"complete", header.complete()},
-                   {"runnable", header.complete() && header.config.has_value() && !header.tensors.empty()},
+                   {"runnable", run_problem(header).empty()},
                    {"architecture", utf8_lossy(architecture_of(header))}};
   const json::object config = config_facts(header);
   out["config"] = config;
   if (!header.config) out["config_problem"] = utf8_lossy(header.config_problem);
+  if (const std::string problem = run_problem(header); !problem.empty()) out["run_problem"] = utf8_lossy(problem);
   out["parameters"] = parameter_facts(header, config);
   out["tensors"] = header.tensors.size();
   out["absent_tensors"] = header.absent_tensors;
@@ -332,6 +365,8 @@ json::object inspect_report(const ModelHeader& header, const Settings& settings,
   add_pull_record(header, out);
   out["metadata"] = gguf_keys(header);
   out["notes"] = texts(header.notes);
+  if (const std::string note = count_note(header, out["parameters"].as_object()); !note.empty())
+    out["notes"].as_array().push_back(json::value(note));
   out["problems"] = texts(header.problems);
   return out;
 }

@@ -1,10 +1,11 @@
 #include "cli/inspect_texts.h"
 
-#include <fstream>
+#include <algorithm>
 #include <map>
 #include <set>
 #include <sstream>
 
+#include "cli/inspect_report.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
 #include "hub/model_folder.h"
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 // A sample is small; a template that wants more than this for it is not worth waiting for.
 constexpr RenderLimits kSampleLimits{
     .steps = 1'000'000, .bytes = uint64_t{16} << 20, .output_bytes = uint64_t{64} << 10};
-constexpr std::streamsize kFrontMatter = 64 << 10;
+constexpr uint64_t kFrontMatter = 64 << 10;
 constexpr uint64_t kMaxTemplate = uint64_t{4} << 20;
 
 fs::path folder_of(const ModelHeader& header) {
@@ -66,16 +67,24 @@ json::array special_tokens(const ModelHeader& header, const TokenizerSpec& spec)
   return out;
 }
 
+/// Tokens that text cannot spell: how many there are, and the first of them.
+json::object control_tokens(const TokenizerSpec& spec) {
+  constexpr size_t kMostListed = 64;
+  json::array first;
+  size_t count = 0;
+  for (size_t id = 0; id < spec.kinds.size(); ++id)
+    if (spec.kinds[id] == TokenKind::kControl && ++count <= kMostListed)
+      first.push_back(token_json(spec, static_cast<TokenId>(id)));
+  return {{"count", count}, {"first", std::move(first)}};
+}
+
 json::object tokenizer_json(const ModelHeader& header, const TokenizerSpec& spec) {
   json::array ends;
   for (const TokenId id : spec.end_of_generation) ends.push_back(token_json(spec, id));
-  return {{"tokens", spec.tokens.size()},
-          {"merges", spec.merges.size()},
-          {"pre", utf8_lossy(spec.pre)},
-          {"add_bos", spec.add_bos},
-          {"add_eos", spec.add_eos},
-          {"special", special_tokens(header, spec)},
-          {"end_of_generation", std::move(ends)}};
+  return {{"tokens", spec.tokens.size()},    {"merges", spec.merges.size()},
+          {"pre", utf8_lossy(spec.pre)},     {"add_bos", spec.add_bos},
+          {"add_eos", spec.add_eos},         {"special", special_tokens(header, spec)},
+          {"control", control_tokens(spec)}, {"end_of_generation", std::move(ends)}};
 }
 
 /// One turn of a user's, as the template writes it.
@@ -94,7 +103,7 @@ void render_sample(const TokenizerSpec& spec, json::object& out) {
 
 /// The template's source where the tokenizer around it cannot be read.
 std::string bare_template(const ModelHeader& header) {
-  if (header.gguf) return header.gguf->string("tokenizer.chat_template").value_or("");
+  if (header.gguf) return gguf_text(*header.gguf, "tokenizer.chat_template");
   const fs::path path = folder_of(header) / "chat_template.jinja";
   std::error_code ignored;
   return header.kind == ModelHeader::Kind::kFolder && fs::exists(path, ignored) ? read_text_file(path, kMaxTemplate)
@@ -104,6 +113,14 @@ std::string bare_template(const ModelHeader& header) {
 void add_tokenizer(const ModelHeader& header, json::object& report) {
   report["tokenizer"] = nullptr;
   report["chat_template"] = nullptr;
+  const auto template_alone = [&]() -> std::string {
+    try {
+      return bare_template(header);
+    } catch (const Error& e) {
+      report["chat_template"] = json::object{{"problem", utf8_lossy(e.what())}};
+      return "";
+    }
+  };
   TokenizerSpec spec;
   try {
     std::optional<TokenizerSpec> found;
@@ -115,11 +132,11 @@ void add_tokenizer(const ModelHeader& header, json::object& report) {
       spec = std::move(*found);
       report["tokenizer"] = tokenizer_json(header, spec);
     } else {
-      spec.chat_template = bare_template(header);
+      spec.chat_template = template_alone();
     }
   } catch (const Error& e) {
     report["tokenizer"] = json::object{{"problem", utf8_lossy(e.what())}};
-    spec.chat_template = bare_template(header);
+    spec.chat_template = template_alone();
   }
   if (spec.chat_template.empty()) return;
   json::object out{{"bytes", spec.chat_template.size()}, {"sha256", sha256(spec.chat_template)}};
@@ -137,10 +154,11 @@ std::string trimmed(std::string_view text) {
 /// "key: value" lines between the two "---" at the top of a README.md; of a list its first item.
 std::map<std::string, std::string> front_matter(const fs::path& readme) {
   std::map<std::string, std::string> out;
-  std::ifstream in(readme, std::ios::binary);
-  std::string text(kFrontMatter, '\0');
-  in.read(text.data(), kFrontMatter);
-  text.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+  std::error_code none;
+  if (!fs::is_regular_file(readme, none)) return out;
+  const InputFile file(readme);
+  std::string text(std::min(kFrontMatter, file.size()), '\0');
+  file.read(0, text.data(), text.size());
   std::istringstream lines(text);
   std::string line, key;
   if (!std::getline(lines, line) || trimmed(line) != "---") return out;

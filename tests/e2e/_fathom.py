@@ -33,10 +33,10 @@ def chat_model():
     return None
 
 
-def run(*arguments, stdin="", env=None, timeout=120):
+def run(*arguments, stdin="", env=None, cwd=None, timeout=120):
     """Runs the program; returns (exit code, stdout, stderr)."""
     result = subprocess.run([str(FATHOM), *map(str, arguments)], input=stdin, capture_output=True, text=True,
-                            timeout=timeout, env={**os.environ, **(env or {})})
+                            timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd)
     return result.returncode, result.stdout, result.stderr
 
 
