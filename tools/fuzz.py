@@ -34,7 +34,7 @@ TARGETS = {"gguf": (4096, 15000), "safetensors": (2048, 60000), "config": (2048,
 COMPILERS = ("clang++-14", "clang++")
 CHUNK_SECONDS = 300  # after so long a run is counted and begun again
 MOST_FINDINGS = 10  # of one target in one run
-TIMEOUT = 20  # seconds of one input
+TIMEOUT = 30  # seconds of one input
 STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+)", re.M)
 EXECUTED = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.M)
 
@@ -184,7 +184,7 @@ def keep_findings(target):
     only waited for the processor."""
     found = waited = 0
     for artifact in sorted((STATE / "artifacts" / target).glob("*-*")):
-        if artifact.name.startswith("timeout-") and only_waited(target, artifact):
+        if artifact.name.startswith(("timeout-", "slow-unit-")) and only_waited(target, artifact):
             artifact.unlink()
             waited += 1
             continue
