@@ -104,6 +104,7 @@ std::optional<TokenizerSpec> tokenizer_from_gguf(const GgufMetadata& m) {
   at_most(m, "tokenizer.ggml.merges", kMaxMerges);
   at_most(m, "tokenizer.ggml.token_type", kMaxTokens);
   TokenizerSpec spec;
+  spec.source = m.what();
   spec.tokens = m.strings("tokenizer.ggml.tokens");
   read_kinds(m, spec);
   if (is_placeholder(spec)) return std::nullopt;

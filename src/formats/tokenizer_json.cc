@@ -35,6 +35,7 @@ class Reader {
         root_(file_, (folder / "tokenizer.json").string()) {}
 
   TokenizerSpec read() {
+    spec_.source = root_.what();
     read_model();
     read_added_tokens();
     if (root_.has("normalizer")) read_normalizer(root_.object("normalizer"));

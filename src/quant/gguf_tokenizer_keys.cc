@@ -23,12 +23,14 @@ bool looks_special(std::string_view text) {
   return between("<|", "|>") || between("<｜", "｜>") || between("<unused", ">");
 }
 
+std::string source_of(const TokenizerSpec& spec) { return spec.source.empty() ? "tokenizer.json" : spec.source; }
+
 /// R1's distilled Qwens cut text as Qwen does and have a name of their own.
 std::string gguf_pre(const TokenizerSpec& spec) {
   if (spec.pre.empty()) {
     std::string patterns;
     for (const std::string& pattern : spec.patterns) patterns += cat(patterns.empty() ? "" : ", ", printable(pattern));
-    throw Error(cat("tokenizer.json: pre_tokenizer: GGUF has no name for the steps ",
+    throw Error(cat(source_of(spec), ": pre_tokenizer: GGUF has no name for the steps ",
                     patterns.empty() ? "of none" : patterns,
                     "; a file would be cut into other tokens by every reader"));
   }
@@ -131,7 +133,7 @@ void set_flag_where_other(GgufKeys& keys, const char* key, bool value, bool impl
 void set_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const ModelConfig& config,
                         std::vector<std::string>& notes) {
   if (spec.tokens.size() > config.vocab_size)
-    throw Error(cat("tokenizer.json has ids up to ", spec.tokens.size() - 1, ", and config.json a vocab_size of ",
+    throw Error(cat(source_of(spec), " has ids up to ", spec.tokens.size() - 1, ", and config.json a vocab_size of ",
                     config.vocab_size));
   keys.set_string("tokenizer.ggml.model", "gpt2");
   keys.set_string("tokenizer.ggml.pre", gguf_pre(spec));

@@ -156,6 +156,8 @@ TEST_F(SmallTokenizer, WhatGgufCannotSayIsRefused) {
   };
   config_.vocab_size = 7;
   EXPECT_EQ(error(), "tokenizer.json has ids up to 7, and config.json a vocab_size of 7");
+  spec_.source = "/models/small/tokenizer.json";
+  EXPECT_EQ(error(), "/models/small/tokenizer.json has ids up to 7, and config.json a vocab_size of 7");
   config_.vocab_size = 8;
   spec_.pre.clear();
   spec_.patterns = {"[a-z]+"};

@@ -196,9 +196,14 @@ struct Tokenizer::Parts {
 };
 
 Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
-  check_spec(spec_);
-  std::sort(spec_.end_of_generation.begin(), spec_.end_of_generation.end());
-  parts_ = std::make_unique<Parts>(spec_);
+  try {
+    check_spec(spec_);
+    std::sort(spec_.end_of_generation.begin(), spec_.end_of_generation.end());
+    parts_ = std::make_unique<Parts>(spec_);
+  } catch (const Error& e) {  // the parts know no files
+    if (spec_.source.empty()) throw;
+    throw Error(cat(spec_.source, ": ", e.what()));
+  }
   spec_.merges = {};
 }
 Tokenizer::~Tokenizer() = default;

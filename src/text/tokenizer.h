@@ -18,8 +18,8 @@ namespace fathom {
 
 class Tokenizer {
  public:
-  /// Throws Error naming what is inconsistent: lengths, ids out of range, equal tokens, a merge of unknown tokens, an
-  /// unknown pre-tokenizer, a pattern that does not compile.
+  /// Throws Error naming spec.source and what is inconsistent: lengths, ids out of range, equal tokens, a merge of
+  /// unknown tokens, an unknown pre-tokenizer, a pattern that does not compile.
   explicit Tokenizer(TokenizerSpec spec);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;

@@ -34,6 +34,7 @@ struct TokenizerSpec {
   std::optional<TokenId> bos, eos, pad;
   std::vector<TokenId> end_of_generation;  ///< eos, eot, eom and known end tokens, ascending
   std::string chat_template;               ///< Jinja source, empty where there is none
+  std::string source;                      ///< the file that it was read from, for messages; empty: none
 };
 
 }  // namespace fathom
