@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
@@ -46,6 +48,7 @@ void add_answer_flags(CLI::App& command, Invocation& invocation) {
 
 int run_program(int argc, char** argv) {
   use_utf8_locale();
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit of a file's size is an error of write(), not the end of the process
   CLI::App app("Runs, serves and trains reasoning models.", "fathom");
   app.footer(
       "Example:  fathom run MODEL \"Why is the sky blue?\"\nMODEL is a GGUF file, a Hugging Face folder, or OWNER/NAME "

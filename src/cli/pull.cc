@@ -1,8 +1,6 @@
 // fathom pull: a model from the hub into the models folder.
 #include "hub/pull.h"
 
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
@@ -56,7 +54,6 @@ int run_pull(const PullFlags& flags, const Settings& settings) {
   if (flags.all && !name.file.empty())
     throw UsageError(cat("--all: expected OWNER/NAME without :FILE, found '", flags.model, "'"));
   catch_interrupts(/*impatient=*/true);
-  ::signal(SIGXFSZ, SIG_IGN);  // a limit of a file's size is an error of write(), not the end of the process
   PullProgress progress(cat("pulling ", name.repository()), terminal_of(2));
   PullOptions options;
   options.endpoint = settings.text("endpoint").value_or(options.endpoint);

@@ -77,7 +77,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::failed(const char* doing) const {
   const std::string message = cat(path_.string(), ": ", doing, ": ", std::strerror(errno));
-  if (errno == ENOSPC || errno == EDQUOT) throw ResourceError(message);
+  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) throw ResourceError(message);
   throw Error(message);
 }
 

@@ -15,7 +15,7 @@ class AtomicFile {
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
-  /// Throws ResourceError if the disk is full, Error on another failure.
+  /// Throws ResourceError if the disk is full or a limit of the file's size reached, Error on another failure.
   void write(const void* data, size_t size);
   void commit();
 

@@ -94,7 +94,8 @@ bool is_weights_file(const fs::path& path) {
 void copy_one(const fs::path& from, const fs::path& to) {
   std::error_code ec;
   fs::copy_file(from, to, ec);
-  if (ec == std::errc::no_space_on_device) throw ResourceError(cat(to.string(), ": copying failed: ", ec.message()));
+  if (ec == std::errc::no_space_on_device || ec == std::errc::file_too_large)
+    throw ResourceError(cat(to.string(), ": copying failed: ", ec.message()));
   if (ec) throw Error(cat(from.string(), ": copying failed: ", ec.message()));
 }
 
