@@ -7,6 +7,7 @@
 #include "formats/json_file.h"
 #include "quant/convert_safetensors_config.h"
 #include "quant/fp8.h"
+#include "quant/gguf_tokenizer_keys.h"
 #include "tensor/dequantize.h"
 
 namespace fathom {
@@ -99,6 +100,13 @@ void copy_one(const fs::path& from, const fs::path& to) {
   if (ec) throw Error(cat(from.string(), ": copying failed: ", ec.message()));
 }
 
+void copy_templates(const fs::path& from, const fs::path& to) {
+  fs::create_directory(to);
+  for (const fs::directory_entry& entry : fs::directory_iterator(from))
+    if (entry.path().extension() == ".jinja" && entry.is_regular_file())
+      copy_one(entry.path(), to / entry.path().filename());
+}
+
 /// Everything beside the weights: tokenizer, templates, licence, code.
 void copy_others(const fs::path& in, FolderAside& out, std::vector<std::string>& notes) {
   std::vector<fs::path> files;
@@ -110,7 +118,9 @@ void copy_others(const fs::path& in, FolderAside& out, std::vector<std::string>&
     if (name == "config.json" || name == "model.safetensors" || name == "model.safetensors.index.json") continue;
     const bool shard = name.starts_with("model-") && name.ends_with(".safetensors");
     if (shard || name.starts_with(".") || name == out.path().filename()) continue;
-    if (!fs::is_regular_file(path) || is_weights_file(path))
+    if (name == kMoreTemplates && fs::is_directory(path))
+      copy_templates(path, out.path() / name);
+    else if (!fs::is_regular_file(path) || is_weights_file(path))
       left_out += cat(left_out.empty() ? "" : ", ", printable(name), fs::is_directory(path) ? "/" : "");
     else
       copy_one(path, out.path() / name);

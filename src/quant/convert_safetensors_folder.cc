@@ -104,7 +104,9 @@ FolderAside::~FolderAside() {
 }
 
 void FolderAside::write_text(std::string_view name, std::string_view text) {
-  AtomicFile file(aside_ / name);
+  const fs::path path = aside_ / name;
+  if (path.parent_path() != aside_) fs::create_directories(path.parent_path());
+  AtomicFile file(path);
   file.write(text.data(), text.size());
   file.commit();
 }

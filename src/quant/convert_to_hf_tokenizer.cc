@@ -4,6 +4,7 @@
 
 #include "formats/tokenizer_json.h"
 #include "quant/convert_safetensors_config.h"
+#include "quant/gguf_tokenizer_keys.h"
 #include "text/pretokenizer.h"
 
 namespace fathom {
@@ -151,13 +152,36 @@ json::object named_tokens(const TokenizerSpec& spec) {
   return out;
 }
 
-std::string built_config(const TokenizerSpec& spec, size_t context_length) {
+/// The chat templates that tokenizer.chat_templates names, beside the default one.
+Files named_templates(const GgufMetadata& m, std::vector<std::string>& notes) {
+  Files out;
+  for (const std::string& name : m.strings("tokenizer.chat_templates")) {
+    const std::optional<std::string> text =
+        is_template_name(name) ? m.string(cat("tokenizer.chat_template.", name)) : std::nullopt;
+    if (text)
+      out.emplace_back(name, *text);
+    else
+      notes.push_back(cat("chat template ", printable(name), " left out: the file has none of a usable name"));
+  }
+  return out;
+}
+
+json::value templates_value(const TokenizerSpec& spec, const Files& more) {
+  if (more.empty()) return json::value(spec.chat_template);
+  json::array all;
+  if (!spec.chat_template.empty()) all.push_back(json::object{{"name", "default"}, {"template", spec.chat_template}});
+  for (const auto& [name, text] : more) all.push_back(json::object{{"name", name}, {"template", text}});
+  return all;
+}
+
+std::string built_config(const TokenizerSpec& spec, const Files& more_templates, size_t context_length) {
   json::object out{{"add_bos_token", spec.add_bos}, {"add_eos_token", spec.add_eos}};
   for (const auto& [key, value] : named_tokens(spec)) out[key] = value;
   out["clean_up_tokenization_spaces"] = false;
   out["model_max_length"] = context_length;
   out["tokenizer_class"] = "PreTrainedTokenizerFast";
-  if (!spec.chat_template.empty()) out["chat_template"] = spec.chat_template;
+  if (!spec.chat_template.empty() || !more_templates.empty())
+    out["chat_template"] = templates_value(spec, more_templates);
   return config_text(out);
 }
 
@@ -183,6 +207,13 @@ std::string kept_config(const GgufMetadata& m, const std::string& text, const To
   return config_text(value);
 }
 
+/// Whether the kept tokenizer_config.json has all its templates itself.
+bool lists_templates(const std::string& config) {
+  const json::value value = parse_json(config, "key fathom.hf.tokenizer_config.json");
+  const json::value* source = JsonObject(value, "key fathom.hf.tokenizer_config.json").find("chat_template");
+  return source && source->is_array();
+}
+
 }  // namespace
 
 Files hf_tokenizer_files(const GgufMetadata& m, const std::optional<TokenizerSpec>& given, size_t context_length,
@@ -192,6 +223,7 @@ Files hf_tokenizer_files(const GgufMetadata& m, const std::optional<TokenizerSpe
       given && !std::all_of(given->kinds.begin(), given->kinds.end(), unused) ? &*given : nullptr;
   const std::optional<std::string> kept = m.string(kTokenizerKey), config = m.string("fathom.hf.tokenizer_config.json"),
                                    map = m.string("fathom.hf.special_tokens_map.json");
+  const Files more_templates = spec ? named_templates(m, notes) : Files();
   Files files;
   if (!spec) {
     notes.push_back("the file has no tokenizer, so the folder has none");
@@ -206,13 +238,15 @@ Files hf_tokenizer_files(const GgufMetadata& m, const std::optional<TokenizerSpe
   if (config)
     files.emplace_back("tokenizer_config.json", kept_config(m, *config, spec, notes));
   else if (spec)
-    files.emplace_back("tokenizer_config.json", built_config(*spec, context_length));
+    files.emplace_back("tokenizer_config.json", built_config(*spec, more_templates, context_length));
   if (map)
     files.emplace_back("special_tokens_map.json", *map);
   else if (spec && !kept)
     files.emplace_back("special_tokens_map.json", config_text(named_tokens(*spec)));
   if (spec && m.string("fathom.hf.chat_template") == "chat_template.jinja")
     files.emplace_back("chat_template.jinja", spec->chat_template);
+  if (config && !lists_templates(*config))
+    for (const auto& [name, text] : more_templates) files.emplace_back(cat(kMoreTemplates, "/", name, ".jinja"), text);
   return files;
 }
 

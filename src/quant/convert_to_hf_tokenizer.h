@@ -13,9 +13,9 @@
 
 namespace fathom {
 
-/// Names and texts of the files. `spec`: what tokenizer_from_gguf gives for the metadata. None where the file has no
-/// tokenizer, or placeholders only, with a note. context_length: model_max_length of a tokenizer_config.json that is
-/// made here.
+/// Names (below the folder) and texts of the files. `spec`: what tokenizer_from_gguf gives for the metadata. None where
+/// the file has no tokenizer, or placeholders only, with a note. context_length: model_max_length of a
+/// tokenizer_config.json that is made here.
 std::vector<std::pair<std::string, std::string>> hf_tokenizer_files(const GgufMetadata& metadata,
                                                                     const std::optional<TokenizerSpec>& spec,
                                                                     size_t context_length,

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "base/json.h"
@@ -133,6 +134,65 @@ TEST_F(ToHfTokenizer, AnotherChatTemplateWins) {
   EXPECT_EQ(1u, notes_.size());
   EXPECT_TRUE(differences_.empty());
   EXPECT_EQ("{{ messages }}", tokenizer_from_folder(out)->chat_template);
+}
+
+/// A byte-level tokenizer of one letter, with templates by name.
+class ToHfTemplates : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    spec_.tokens = {"a", "<s>"};
+    spec_.kinds = {TokenKind::kNormal, TokenKind::kControl};
+    spec_.pre = "gpt-2";
+    spec_.chat_template = "D";
+    ModelConfig config;
+    config.vocab_size = 2;
+    set_tokenizer_keys(keys_, spec_, config, notes_);
+    keys_.set_strings("tokenizer.chat_templates", std::vector<std::string>{"rag", "../../up", "absent"});
+    keys_.set_string("tokenizer.chat_template.rag", "R");
+    keys_.set_string("tokenizer.chat_template.../../up", "U");
+  }
+  std::map<std::string, std::string> files() {
+    GgufWriter(dir_.path() / "a.gguf", keys_, {}).commit();
+    const GgufFile file(dir_.path() / "a.gguf");
+    notes_.clear();
+    std::map<std::string, std::string> out;
+    for (const auto& [name, text] :
+         hf_tokenizer_files(file.metadata(), tokenizer_from_gguf(file.metadata()), 64, notes_))
+      out[name] = text;
+    return out;
+  }
+
+  testing::TempDir dir_;
+  TokenizerSpec spec_;
+  GgufKeys keys_;
+  std::vector<std::string> notes_;
+};
+
+TEST_F(ToHfTemplates, OfAnyFileStandInTheConfig) {
+  const std::map<std::string, std::string> made = files();
+  EXPECT_EQ(parse_json(made.at("tokenizer_config.json"), "made").at("chat_template"),
+            parse_json(R"([{"name":"default","template":"D"},{"name":"rag","template":"R"}])", "want"));
+  EXPECT_EQ(made.size(), 3u) << "no file of a template";
+  const std::string left_out = " left out: the file has none of a usable name";
+  EXPECT_EQ(notes_, (std::vector<std::string>{
+                        "chat template ../../up" + left_out, "chat template absent" + left_out,
+                        "tokenizer.json was made from the file's keys: the same ids, but not the publisher's file; "
+                        "which added tokens are special is the GGUF converter's guess"}));
+}
+
+TEST_F(ToHfTemplates, OfOurFilesAreFilesAgain) {
+  keys_.set_string("fathom.hf.tokenizer_config.json", "{}");
+  keys_.set_string("fathom.hf.chat_template", "chat_template.jinja");
+  std::map<std::string, std::string> made = files();
+  EXPECT_EQ(made["chat_template.jinja"], "D");
+  EXPECT_EQ(made["additional_chat_templates/rag.jinja"], "R");
+  EXPECT_EQ(made["tokenizer_config.json"], "{}");
+  const std::string list = R"({"chat_template":[{"name":"default","template":"D"},{"name":"rag","template":"R"}]})";
+  keys_.set_string("fathom.hf.tokenizer_config.json", list);
+  keys_.set_string("fathom.hf.chat_template", "tokenizer_config.json");
+  made = files();
+  EXPECT_EQ(made["tokenizer_config.json"], list);
+  EXPECT_FALSE(made.count("additional_chat_templates/rag.jinja"));
 }
 
 TEST(ToHfPlaceholders, MakeNoTokenizer) {

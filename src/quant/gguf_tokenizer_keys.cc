@@ -103,19 +103,45 @@ std::optional<TokenId> config_token(const TokenizerSpec& spec, const json::value
   return static_cast<TokenId>(id->get_int64());
 }
 
-/// Templates by name, as [{"name": "tool_use", "template": "..."}]; "default" is the one that every reader has.
-void set_named_templates(GgufKeys& keys, const json::array& templates, std::vector<std::string>& notes) {
+using NamedTexts = std::vector<std::pair<std::string, std::string>>;
+
+/// NAME and text of every additional_chat_templates/NAME.jinja, sorted.
+NamedTexts templates_of_folder(const std::filesystem::path& folder) {
+  NamedTexts out;
+  std::error_code none;  // no such folder
+  for (const auto& entry : std::filesystem::directory_iterator(folder / kMoreTemplates, none))
+    if (entry.path().extension() == ".jinja")
+      out.emplace_back(entry.path().stem().string(), read_text_file(entry.path(), kMaxConfigBytes));
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// Those of tokenizer_config.json: [{"name": "tool_use", "template": "..."}]
+NamedTexts templates_of_config(const json::value* templates, std::string_view what) {
+  NamedTexts out;
+  if (!templates || !templates->is_array()) return out;
+  for (const json::value& value : templates->get_array()) {
+    const JsonObject one(value, cat(what, ": chat_template"));
+    out.emplace_back(one.string("name"), one.string("template"));
+  }
+  return out;
+}
+
+/// "default" is the one that every reader has.
+void set_named_templates(GgufKeys& keys, const NamedTexts& templates, std::vector<std::string>& notes) {
   std::vector<std::string> names;
-  for (const json::value& value : templates) {
-    const JsonObject one(value, "tokenizer_config.json: chat_template");
-    const std::string name = one.string("name");
-    if (name == "default") continue;
-    if (name.empty() || name.size() > 64 ||
-        name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") != std::string::npos) {
-      notes.push_back(cat("chat template ", printable(name), " left out: no such name can stand in a key"));
+  for (const auto& [given, text] : templates) {
+    if (given == "default") continue;
+    std::string name = given;
+    for (char& c : name)
+      if (!is_template_name({&c, 1})) c = '_';
+    if (!is_template_name(name) || std::find(names.begin(), names.end(), name) != names.end()) {
+      notes.push_back(cat("chat template ", printable(given), " left out: ",
+                          is_template_name(name) ? "another has its name" : "no such name can stand in a key"));
       continue;
     }
-    keys.set_string(cat("tokenizer.chat_template.", name), one.string("template"));
+    if (name != given) notes.push_back(cat("chat template ", printable(given), " is named ", name, " in the file"));
+    keys.set_string(cat("tokenizer.chat_template.", name), text);
     names.push_back(name);
   }
   if (!names.empty()) keys.set_strings("tokenizer.chat_templates", names);
@@ -129,6 +155,11 @@ void set_flag_where_other(GgufKeys& keys, const char* key, bool value, bool impl
 }
 
 }  // namespace
+
+bool is_template_name(std::string_view name) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+  return !name.empty() && name.size() <= 64 && name.find_first_not_of(kLetters) == name.npos;
+}
 
 void set_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const ModelConfig& config,
                         std::vector<std::string>& notes) {
@@ -170,8 +201,9 @@ void set_more_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const st
     if (!id) id = config_token(spec, config_json.find(cat(name, "_token_id")));
     if (id) set_id(keys, key, *id);
   }
-  const json::value* templates = tokenizer_config.find("chat_template");
-  if (templates && templates->is_array()) set_named_templates(keys, templates->get_array(), notes);
+  NamedTexts templates = templates_of_folder(folder);
+  if (templates.empty()) templates = templates_of_config(tokenizer_config.find("chat_template"), path.string());
+  set_named_templates(keys, templates, notes);
 }
 
 void set_placeholder_tokenizer_keys(GgufKeys& keys, const ModelConfig& config, std::vector<std::string>& notes) {

@@ -4,6 +4,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -22,8 +23,15 @@ namespace fathom {
 void set_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const ModelConfig& config,
                         std::vector<std::string>& notes);
 
+/// A folder's place for chat templates beside the default one: additional_chat_templates/NAME.jinja.
+inline constexpr const char* kMoreTemplates = "additional_chat_templates";
+
+/// Whether a template of that name can stand in a key, and in a file's name: 1 to 64 letters, digits and underscores.
+bool is_template_name(std::string_view name);
+
 /// What tokenizer_config.json has beyond that: the ids of unk, sep, cls, mask and pad tokens, or config.json's, and the
-/// named chat templates beside the default one. config_json: the folder's config.json.
+/// named chat templates beside the default one, where additional_chat_templates/ has none. Other letters in their names
+/// become "_", as in the ecosystem's converter. config_json: the folder's config.json.
 void set_more_tokenizer_keys(GgufKeys& keys, const TokenizerSpec& spec, const std::filesystem::path& folder,
                              const JsonObject& config_json, std::vector<std::string>& notes);
 

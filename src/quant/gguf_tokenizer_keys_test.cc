@@ -127,7 +127,8 @@ TEST_F(SmallTokenizer, TheFolderNamesMore) {
   const testing::TempDir dir;
   std::ofstream(dir.path() / "tokenizer_config.json")
       << R"({"unk_token":{"content":"<think>"},"mask_token":"nowhere","chat_template":[{"name":"default","template":"D"},
-             {"name":"tool_use","template":"T"},{"name":"no.key","template":"N"}]})";
+             {"name":"tool_use","template":"T"},{"name":"RAG 2","template":"R"},{"name":"","template":"N"},
+             {"name":"RAG-2","template":"S"}]})";
   const json::value config = parse_json(R"({"pad_token_id":5,"sep_token_id":99})", "config.json");
   GgufKeys keys;
   std::vector<std::string> notes;
@@ -138,9 +139,30 @@ TEST_F(SmallTokenizer, TheFolderNamesMore) {
   EXPECT_EQ(m.integer("tokenizer.ggml.unknown_token_id"), 6);
   EXPECT_EQ(m.integer("tokenizer.ggml.padding_token_id"), 5);
   EXPECT_EQ(m.string("tokenizer.chat_template.tool_use"), "T");
-  EXPECT_EQ(m.strings("tokenizer.chat_templates"), std::vector<std::string>{"tool_use"});
-  EXPECT_EQ(m.entries().size(), 4u) << "what no token answers to is left out";
-  EXPECT_THAT(notes, ::testing::ElementsAre(HasSubstr("no.key")));
+  EXPECT_EQ(m.string("tokenizer.chat_template.RAG_2"), "R");
+  EXPECT_EQ(m.strings("tokenizer.chat_templates"), (std::vector<std::string>{"tool_use", "RAG_2"}));
+  EXPECT_EQ(m.entries().size(), 5u) << "what no token answers to is left out";
+  EXPECT_THAT(notes, ::testing::ElementsAre("chat template RAG 2 is named RAG_2 in the file",
+                                            "chat template  left out: no such name can stand in a key",
+                                            "chat template RAG-2 left out: another has its name"));
+}
+
+/// additional_chat_templates/NAME.jinja, as transformers writes them beside chat_template.jinja.
+TEST_F(SmallTokenizer, TemplatesOfFilesTravel) {
+  const testing::TempDir dir;
+  std::ofstream(dir.path() / "tokenizer_config.json") << R"({"chat_template":[{"name":"other","template":"O"}]})";
+  std::filesystem::create_directory(dir.path() / kMoreTemplates);
+  for (const char* name : {"tool_use.jinja", "rag.jinja", "notes.txt"})
+    std::ofstream(dir.path() / kMoreTemplates / name) << "text of " << name;
+  const json::value config = parse_json("{}", "config.json");
+  GgufKeys keys;
+  std::vector<std::string> notes;
+  set_more_tokenizer_keys(keys, spec_, dir.path(), JsonObject(config, "config.json"), notes);
+  GgufWriter(dir.path() / "a.gguf", keys, {}).commit();
+  const GgufFile file(dir.path() / "a.gguf");
+  EXPECT_EQ(file.metadata().strings("tokenizer.chat_templates"), (std::vector<std::string>{"rag", "tool_use"}));
+  EXPECT_EQ(file.metadata().string("tokenizer.chat_template.rag"), "text of rag.jinja");
+  EXPECT_THAT(notes, ::testing::IsEmpty());
 }
 
 TEST_F(SmallTokenizer, WhatGgufCannotSayIsRefused) {
