@@ -21,7 +21,7 @@ size_t blocks_of(size_t n) { return n / kFp8Block + (n % kFp8Block != 0); }
 
 class Plan {
  public:
-  Plan(const Checkpoint& checkpoint, DType type) : type_(type) {
+  Plan(const Checkpoint& checkpoint, DType type) : checkpoint_(checkpoint), type_(type) {
     for (const TensorInfo& t : checkpoint.tensors())
       if (t.dtype == DType::kF8E4M3) fp8_scales_.insert(cat(t.name, kScaleSuffix));
     for (const TensorInfo& t : checkpoint.tensors()) add(t);
@@ -36,7 +36,10 @@ class Plan {
     if (type_ == DType::kF8E4M3) return add_for_fp8(t);
     if (fp8_scales_.count(t.name) != 0) return;
     const bool kept = !can_dequantize(t.dtype) || t.name.ends_with(".e_score_correction_bias");
-    from_fp8 += t.dtype == DType::kF8E4M3;
+    if (t.dtype == DType::kF8E4M3) {
+      ++from_fp8;
+      require_finite_scales(printable(t.name), checkpoint_.find(t.name).scale_inv);
+    }
     weights.push_back({{t.name, kept ? t.dtype : type_, t.shape, 0}, t.name});
   }
 
@@ -55,6 +58,7 @@ class Plan {
                        WeightForm::kFp8Scales});
   }
 
+  const Checkpoint& checkpoint_;
   DType type_;
   std::unordered_set<std::string> fp8_scales_;
 };

@@ -161,14 +161,40 @@ TEST_F(FolderType, Fp8RefusesWhatIsNotFinite) {
   EXPECT_FALSE(fs::exists(path("out")));
 }
 
+TEST_F(FolderType, ScalesThatAreNotFiniteAreRefused) {
+  convert_folder_type(model("v3-fp8"), path("in"), DType::kF8E4M3);
+  const std::string file = testing::read_file(path("in") / "model.safetensors");
+  const SafetensorsFile tensors(path("in") / "model.safetensors");
+  for (const StoredRange& range : tensors.ranges()) {
+    if (range.info.name != "model.layers.0.self_attn.o_proj.weight_scale_inv") continue;
+    std::string changed = file;
+    const float nan = NAN;
+    std::memcpy(changed.data() + range.offset, &nan, sizeof nan);
+    std::ofstream(path("in") / "model.safetensors", std::ios::binary) << changed;
+  }
+  try {
+    convert_folder_type(path("in"), path("out"), DType::kBF16);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(
+        "tensor model.layers.0.self_attn.o_proj.weight_scale_inv: expected finite scales, found nan for the "
+        "block of row 0, column 0",
+        e.what());
+  }
+  EXPECT_FALSE(fs::exists(path("out")));
+}
+
 TEST_F(FolderType, OtherFilesAreCopiedAndWeightsOfOtherKindsAreNot) {
   write_model(path("in"), {});
+  fs::create_directory(path("in") / "additional_chat_templates");
+  std::ofstream(path("in") / "additional_chat_templates" / "rag.jinja") << "{{ messages }}";
   for (const char* name : {"tokenizer.json", "LICENSE", "chat_template.jinja", "pytorch_model.bin", ".hidden"})
     std::ofstream(path("in") / name) << name;
   fs::create_directory(path("in") / "onnx");
   const FolderReport report = convert_folder_type(path("in"), path("out"), DType::kBF16);
   for (const char* name : {"tokenizer.json", "LICENSE", "chat_template.jinja"})
     EXPECT_EQ(name, testing::read_file(path("out") / name));
+  EXPECT_EQ("{{ messages }}", testing::read_file(path("out") / "additional_chat_templates" / "rag.jinja"));
   EXPECT_TRUE(any_note(report, "not copied: onnx/, pytorch_model.bin"));
   EXPECT_FALSE(fs::exists(path("out") / "pytorch_model.bin"));
 }

@@ -7,6 +7,8 @@
 #include <set>
 
 #include "formats/gguf_names.h"
+#include "quant/fp8.h"
+#include "quant/needed_tensors.h"
 #include "tensor/dequantize.h"
 
 namespace fathom {
@@ -49,8 +51,8 @@ class Planner {
   GgufPlan run() {
     plan_.type = types_.type.value_or(auto_type(source_));
     plan_.mtp_layers = types_.mtp ? c_.num_nextn_predict_layers : 0;
+    require_all();
     refuse_what_gguf_cannot_say();
-    require_layers();
     if (c_.rope_scaling.rope_type == RopeType::kLlama3) add_rope_freqs();
     for (const TensorInfo& t : source_.tensors()) add(t);
     note_all();
@@ -63,19 +65,20 @@ class Planner {
                   {c_.vocab_size, c_.hidden_size});
     if (c_.model_type.starts_with("deepseek") && !c_.rope_interleaved)
       throw Error(cat(source_.description(), ": rope_interleave: expected true, found false (GGUF cannot say it)"));
-    if (!c_.tie_word_embeddings && !source_.has("lm_head.weight"))
-      throw Error(cat(source_.description(), ": tensor lm_head.weight is missing, and tie_word_embeddings is not set"));
   }
 
   /// A folder that lost some of its tensors is found out here rather than by whoever loads the file.
-  void require_layers() const {
-    std::vector<std::string> names = {"model.norm.weight"};
-    for (size_t layer = 0; layer < c_.num_hidden_layers; ++layer)
-      for (const char* part : {"input_layernorm", "self_attn.o_proj", "post_attention_layernorm",
-                               c_.is_moe_layer(layer) ? "mlp.gate" : "mlp.down_proj"})
-        names.push_back(cat(kLayers, layer, ".", part, ".weight"));
-    for (const std::string& name : names)
-      if (!source_.has(name)) throw Error(cat("tensor ", name, " is missing"));
+  void require_all() const {
+    constexpr size_t kMost = 100, kShown = 8;
+    if (!c_.tie_word_embeddings && !source_.has("lm_head.weight"))
+      throw Error(cat(source_.description(), ": tensor lm_head.weight is missing, and tie_word_embeddings is not set"));
+    const std::vector<std::string> missing = missing_tensors(source_, plan_.mtp_layers, kMost);
+    if (missing.empty()) return;
+    if (missing.size() == 1) throw Error(cat("tensor ", missing[0], " is missing"));
+    std::string names;
+    for (size_t i = 0; i < missing.size() && i < kShown; ++i) names += cat(i ? ", " : "", missing[i]);
+    throw Error(cat(missing.size() == kMost ? "at least " : "", missing.size(), " tensors are missing: ", names,
+                    missing.size() > kShown ? ", ..." : ""));
   }
 
   void add_rope_freqs() {
@@ -118,6 +121,7 @@ class Planner {
     const DType from = source_.find(sources[0]).data.dtype();
     if (!can_dequantize(from))
       throw Error(cat("tensor ", printable(sources[0]), ": expected floating-point values, found ", from));
+    for (const std::string& source : sources) require_finite_scales(printable(source), source_.find(source).scale_inv);
     const DType to = target(name, shape, from);
     if (!exact(from, to)) rounded_[{from, to}].push_back(sources[0]);
     plan_.tensors.push_back({{std::move(name), to, shape, 0}, Arrange::kRows, std::move(sources), from});

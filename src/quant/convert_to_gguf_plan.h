@@ -44,8 +44,8 @@ struct GgufPlan {
 /// The type of the first matrix that is BF16 or F16; without one BF16 for a folder with FP8 weights, else F32.
 DType auto_type(const Checkpoint& checkpoint);
 
-/// Throws Error naming the tensor: one that GGUF has no name for, a missing expert, a shape that the configuration
-/// contradicts.
+/// Throws Error naming the tensor: one that GGUF has no name for, those that the model computes with and the folder has
+/// not, a shape that the configuration contradicts, FP8 scales that are not finite.
 GgufPlan plan_gguf(const Checkpoint& checkpoint, const ToGgufTypes& types);
 
 }  // namespace fathom

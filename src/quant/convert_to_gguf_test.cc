@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -241,18 +242,52 @@ TEST_F(ConvertToGguf, BrokenFoldersAreNamed) {
     });
   };
   rename("model.layers.1.mlp.experts.3.up_proj.weight", "model.layers.1.mlp.experts.9.up_proj.weight");
-  EXPECT_THAT(error_of(folder), HasSubstr("has no tensor model.layers.1.mlp.experts.3.up_proj.weight"));
+  EXPECT_EQ(error_of(folder), "tensor model.layers.1.mlp.experts.3.up_proj.weight is missing");
   rename("model.layers.1.mlp.experts.9.up_proj.weight", "model.layers.1.mlp.experts.3.up_proj.weight");
   rename("model.norm.weight", "model.abnorm.weight");
   EXPECT_EQ(error_of(folder), "tensor model.norm.weight is missing");
   rename("model.abnorm.weight", "model.norm.weight");
-  rename("model.layers.2.self_attn.q_a_proj.weight", "model.layers.2.self_attn.q_z_proj.weight");
-  EXPECT_EQ(error_of(folder), "tensor model.layers.2.self_attn.q_z_proj.weight: GGUF has no name for it");
-  rename("model.layers.2.self_attn.q_z_proj.weight", "model.layers.2.self_attn.q_a_proj.weight");
+  rename("model.layers.3.shared_head.norm.weight", "model.layers.3.shared_head.abnorm.weight");
+  EXPECT_EQ(error_of(folder), "tensor model.layers.3.shared_head.abnorm.weight: GGUF has no name for it");
+  rename("model.layers.3.shared_head.abnorm.weight", "model.layers.3.shared_head.norm.weight");
   rename("lm_head.weight", "model.layers.7.input_layernorm.weight");
   EXPECT_THAT(error_of(folder), HasSubstr("lm_head.weight is missing"));
   rename("model.layers.7.input_layernorm.weight", "lm_head.weight");
   EXPECT_EQ(error_of(folder), "");
+}
+
+TEST_F(ConvertToGguf, ManyMissingTensorsAreCounted) {
+  const fs::path folder = copy_of("qwen3-moe");
+  const auto lose = [&](const char* prefix) {
+    rewrite(folder,
+            [&](auto& tensors) { std::erase_if(tensors, [&](auto& t) { return t.first.starts_with(prefix); }); });
+  };
+  lose("model.layers.1.self_attn.");
+  EXPECT_THAT(error_of(folder),
+              ::testing::StartsWith("6 tensors are missing: model.layers.1.self_attn.q_proj.weight, "));
+  lose("model.");
+  EXPECT_THAT(error_of(folder), ::testing::StartsWith("at least 100 tensors are missing: "));
+  EXPECT_THAT(error_of(folder), ::testing::EndsWith(", ..."));
+}
+
+TEST_F(ConvertToGguf, ScalesThatAreNotFiniteAreRefused) {
+  const std::string name = "model.layers.1.mlp.experts.2.up_proj.weight_scale_inv";
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    const fs::path folder = copy_of("v3-fp8");
+    rewrite(folder, [&](auto& tensors) {
+      for (auto& [tensor, t] : tensors) {
+        if (tensor != name) continue;
+        Tensor changed = make_tensor(t.dtype(), t.shape());
+        std::memcpy(changed.bytes(), t.bytes(), t.size_bytes());
+        changed.template data<float>()[1] = value;
+        t = changed;
+      }
+    });
+    EXPECT_EQ(error_of(folder),
+              cat("tensor ", name, ": expected finite scales, found ", value, " for the block of row 0, column 128"));
+    EXPECT_FALSE(fs::exists(file_));
+    fs::remove_all(folder);
+  }
 }
 
 TEST_F(ConvertToGguf, MtpLayersCanBeLeftOut) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "tensor/float_types.h"
 
 namespace fathom {
@@ -41,6 +42,16 @@ void fp8_block_values(const float* x, size_t rows, size_t columns, const float* 
   for (size_t r = 0; r < rows; ++r)
     for (size_t c = 0; c < columns; ++c)
       out[r * columns + c] = f8e4m3_from_f32(x[r * columns + c] / scale_inv[c / kFp8Block]);
+}
+
+void require_finite_scales(std::string_view name, const Tensor& scale_inv) {
+  if (!scale_inv.defined()) return;
+  const float* scales = scale_inv.data<float>();
+  for (size_t i = 0; i < scale_inv.count(); ++i)
+    if (!std::isfinite(scales[i]))
+      throw Error(cat("tensor ", name, "_scale_inv: expected finite scales, found ", scales[i],
+                      " for the block of row ", i / scale_inv.dim(1) * kFp8Block, ", column ",
+                      i % scale_inv.dim(1) * kFp8Block));
 }
 
 bool is_fp8_matrix(std::string_view name) {

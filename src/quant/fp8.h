@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tensor/tensor.h"
+
 namespace fathom {
 
 inline constexpr size_t kFp8Block = 128;
@@ -21,6 +23,10 @@ bool fp8_block_scales(const float* x, size_t rows, size_t columns, float* scale_
 
 /// The values of that stripe: out[r, c] = e4m3(x[r, c] / scale_inv[c / 128]), divided in f32.
 void fp8_block_values(const float* x, size_t rows, size_t columns, const float* scale_inv, uint8_t* out);
+
+/// Throws Error naming the matrix `name` if one of its scales [rows, columns] is infinite or NaN: its whole block would
+/// become so. An undefined tensor is none. What is made of such a file could not be told from a good one.
+void require_finite_scales(std::string_view name, const Tensor& scale_inv);
 
 /// Whether DeepSeek stores this matrix in FP8: the projections of attention and feed-forward layers, also of an MTP
 /// module; not embeddings, head, norms, the router and eh_proj. `name`: Hugging Face's. Source: 8.2.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scripts"))
@@ -53,6 +54,25 @@ def read_safetensors(path):
         values = struct.unpack_from(f"<{(end - begin) // width}{code}", data, 8 + size + begin)
         tensors[name] = (info["shape"], values)
     return tensors
+
+
+class SmallDisk:
+    """A tmpfs of so many bytes, where this user may mount one."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __enter__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp())
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.size}", "tmpfs", str(self.path)], capture_output=True)
+        if made.returncode:
+            self.path.rmdir()
+            raise unittest.SkipTest("needs the right to mount a tmpfs")
+        return self.path
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", str(self.path)], check=True)
+        self.path.rmdir()
 
 
 class Terminal:

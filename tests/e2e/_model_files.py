@@ -1,97 +1,84 @@
-"""Model files that the tests make: GGUF from keys and tensors, DeepSeek-V3's whole tensor table in sparse shards."""
+"""What tests look at in model files, and small ones to make: GGUF's keys and tensor types, safetensors, a tokenizer."""
 import json
-import math
-import os
-import pathlib
 import struct
 
-V3 = {"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "num_nextn_predict_layers": 1,
-      "max_position_embeddings": 163840, "torch_dtype": "bfloat16",
-      "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
-      "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096, "beta_fast": 32,
-                       "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}}
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+GGUF_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 10: "Q2_K", 11: "Q3_K",
+              12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 20: "IQ4_NL", 23: "IQ4_XS", 30: "BF16"}
 
 
-def safetensors_header(path):
-    data = pathlib.Path(path).read_bytes()
-    (size,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8:8 + size])
-    header.pop("__metadata__", None)
-    return header, 8 + size
+def read_gguf(path):
+    """({key: value}, {tensor: type}); the value of an array is a list."""
+    data = path.read_bytes()
+    at = 8
+    codes = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+    def take(code):
+        nonlocal at
+        (value,) = struct.unpack_from("<" + code, data, at)
+        at += struct.calcsize(code)
+        return value
+
+    def text():
+        nonlocal at
+        size = take("Q")
+        at += size
+        return data[at - size:at].decode()
+
+    def value(kind):
+        if kind == 8:
+            return text()
+        if kind == 9:
+            element, count = take("I"), take("Q")
+            return [value(element) for _ in range(count)]
+        return take(codes[kind])
+
+    assert data[:4] == b"GGUF", path
+    tensors, keys, types = take("Q"), {}, {}
+    for _ in range(take("Q")):
+        key = text()
+        keys[key] = value(take("I"))
+    for _ in range(tensors):
+        name = text()
+        for _ in range(take("I")):
+            take("Q")
+        types[name] = GGUF_TYPES[take("I")]
+        take("Q")
+    return keys, types
 
 
-def text(value):
-    return struct.pack("<Q", len(value.encode())) + value.encode()
+def read_folder(folder):
+    """{name: (type, shape, bytes)} of all tensors of a Hugging Face folder."""
+    found = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        data = path.read_bytes()
+        (size,) = struct.unpack_from("<Q", data)
+        for name, info in json.loads(data[8:8 + size]).items():
+            if name != "__metadata__":
+                begin, end = info["data_offsets"]
+                found[name] = (info["dtype"], info["shape"], data[8 + size + begin:8 + size + end])
+    return found
 
 
-def gguf(keys, tensors=(), data=b""):
-    """A GGUF file: keys {name: str, int or list of str}, tensors (name, ne, type, offset)."""
-    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
-    for key, value in keys.items():
-        out += text(key)
-        if isinstance(value, str):
-            out += struct.pack("<I", 8) + text(value)
-        elif isinstance(value, list):
-            out += struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(text, value))
-        else:
-            out += struct.pack("<II", 4, value)
-    for name, ne, kind, offset in tensors:
-        out += text(name) + struct.pack("<I", len(ne)) + struct.pack(f"<{len(ne)}Q", *ne) + struct.pack("<IQ", kind, offset)
-    return out + b"\0" * (-len(out) % 32) + data
+def write_safetensors(path, tensors):
+    """One file of {name: (type, shape, bytes)}."""
+    header, at = {}, 0
+    for name, (kind, shape, data) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    header = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"".join(data for _, _, data in tensors.values()))
 
 
-def v3_tensors():
-    """DeepSeek-V3's tensors as it is published, in FP8 with scales and the MTP module: (name, dtype, shape)."""
-    def fp8(name, rows, columns):
-        yield name, "F8_E4M3", [rows, columns]
-        yield name + "_scale_inv", "F32", [-(-rows // 128), -(-columns // 128)]
-
-    def mlp(prefix, width):
-        for part in ("gate_proj", "up_proj"):
-            yield from fp8(f"{prefix}.{part}.weight", width, 7168)
-        yield from fp8(f"{prefix}.down_proj.weight", 7168, width)
-
-    def layer(i):
-        p, a = f"model.layers.{i}", f"model.layers.{i}.self_attn"
-        yield f"{p}.input_layernorm.weight", "BF16", [7168]
-        yield f"{p}.post_attention_layernorm.weight", "BF16", [7168]
-        for name, rows, columns in (("q_a_proj", 1536, 7168), ("q_b_proj", 24576, 1536), ("kv_b_proj", 32768, 512),
-                                    ("kv_a_proj_with_mqa", 576, 7168), ("o_proj", 7168, 16384)):
-            yield from fp8(f"{a}.{name}.weight", rows, columns)
-        yield f"{a}.q_a_layernorm.weight", "BF16", [1536]
-        yield f"{a}.kv_a_layernorm.weight", "BF16", [512]
-        if i < 3:
-            yield from mlp(f"{p}.mlp", 18432)
-            return
-        yield f"{p}.mlp.gate.weight", "BF16", [256, 7168]
-        yield f"{p}.mlp.gate.e_score_correction_bias", "F32", [256]
-        yield from mlp(f"{p}.mlp.shared_experts", 2048)
-        for e in range(256):
-            yield from mlp(f"{p}.mlp.experts.{e}", 2048)
-
-    for name in ("model.embed_tokens", "lm_head", "model.layers.61.embed_tokens", "model.layers.61.shared_head.head"):
-        yield name + ".weight", "BF16", [129280, 7168]
-    for name in ("model.norm", "model.layers.61.enorm", "model.layers.61.hnorm", "model.layers.61.shared_head.norm"):
-        yield name + ".weight", "BF16", [7168]
-    yield "model.layers.61.eh_proj.weight", "BF16", [7168, 14336]
-    for i in range(62):
-        yield from layer(i)
-
-
-def write_sparse_shards(folder, tensors, count):
-    """Shards and their index, with holes instead of data."""
-    width = {"F8_E4M3": 1, "BF16": 2, "F32": 4}
-    tensors, weight_map, total = list(tensors), {}, 0
-    for shard in range(count):
-        name, header, end = f"model-{shard + 1:05}-of-{count:06}.safetensors", {}, 0
-        for tensor, dtype, shape in tensors[shard::count]:
-            begin, end = end, end + math.prod(shape) * width[dtype]
-            header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-            weight_map[tensor] = name
-        text_of = json.dumps(header).encode()
-        path = folder / name
-        path.write_bytes(struct.pack("<Q", len(text_of)) + text_of)
-        os.truncate(path, path.stat().st_size + end)
-        total += end
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}))
+def tokenizer_files():
+    """The smallest tokenizer that reads any text: a token for each byte, and one that ends an answer."""
+    printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in printing] + [chr(256 + i) for i in range(256 - len(printing))]
+    end = {"id": 256, "content": "<|end|>", "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+           "normalized": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True, "trim_offsets": True}
+    tokenizer = {"version": "1.0", "added_tokens": [end], "normalizer": None, "pre_tokenizer": byte_level,
+                 "post_processor": None, "decoder": byte_level,
+                 "model": {"type": "BPE", "vocab": {letter: i for i, letter in enumerate(letters)}, "merges": []}}
+    return {"tokenizer.json": json.dumps(tokenizer),
+            "tokenizer_config.json": json.dumps({"eos_token": "<|end|>", "chat_template": TEMPLATE})}

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""`fathom convert` from a Hugging Face folder to GGUF: the page docs/files.md as a person follows it, and exit codes."""
+"""`fathom convert` from a Hugging Face folder to GGUF: what is printed, exit codes, broken folders, full disks, Ctrl-C."""
 import json
 import math
 import pathlib
-import re
-import shlex
+import resource
 import shutil
 import signal
 import struct
@@ -14,73 +13,8 @@ import time
 import unittest
 
 import _fathom
-from _fathom import FATHOM, GOLDEN, ROOT, run
-
-PAGE = ROOT / "docs" / "files.md"
-# The page's models, and the golden ones that stand for them here.
-STANDINS = {"DeepSeek-R1-Distill-Qwen-1.5B": "qwen2", "DeepSeek-V3": "v3-fp8"}
-
-
-def commands(heading):
-    """The `fathom` lines of the sh blocks below this heading of docs/files.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    section = re.split(r"^## ", text.split(f"\n## {heading}\n", 1)[1], maxsplit=1, flags=re.M)[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```", section, flags=re.M | re.S)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("fathom ")]
-
-
-def copy_model(name, folder):
-    folder.mkdir()
-    for file in ("config.json", "model.safetensors"):
-        shutil.copy(GOLDEN / "models" / name / file, folder / file)
-    return folder
-
-
-def metadata(path):
-    """The keys of a GGUF file whose values are no arrays."""
-    data = path.read_bytes()
-    at, keys = 8, {}
-    codes = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-
-    def take(code):
-        nonlocal at
-        (value,) = struct.unpack_from("<" + code, data, at)
-        at += struct.calcsize(code)
-        return value
-
-    def value(kind):
-        nonlocal at
-        if kind == 8:
-            size = take("Q")
-            at += size
-            return data[at - size:at].decode()
-        if kind == 9:
-            element, count = take("I"), take("Q")
-            for _ in range(count):
-                value(element)
-            return None
-        return take(codes[kind])
-
-    take("Q")
-    for _ in range(take("Q")):
-        key = value(8)
-        keys[key] = value(take("I"))
-    return keys
-
-
-class Page(unittest.TestCase):
-    def test_every_command_of_the_page_works(self):
-        lines = commands("From Hugging Face to llama.cpp")
-        self.assertGreater(len(lines), 3)
-        with tempfile.TemporaryDirectory() as work:
-            for name, golden in STANDINS.items():
-                copy_model(golden, pathlib.Path(work, name))
-            for line in lines:
-                words = shlex.split(line, comments=True)
-                result = subprocess.run([str(FATHOM), *words[1:]], cwd=work, capture_output=True, text=True, timeout=60)
-                self.assertEqual(result.returncode, 0, f"{line}\n{result.stderr}")
-                target = pathlib.Path(work, words[3])
-                self.assertEqual(target.read_bytes()[:4], b"GGUF", line)
+from _fathom import FATHOM, GOLDEN, SmallDisk, run
+from _model_files import read_folder, read_gguf, tokenizer_files, write_safetensors
 
 
 class ToGguf(unittest.TestCase):
@@ -88,6 +22,14 @@ class ToGguf(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.work = pathlib.Path(folder.name)
+
+    def folder_of(self, model, tensors):
+        """A copy of the golden folder, with these tensors."""
+        folder = self.work / model
+        folder.mkdir(exist_ok=True)
+        shutil.copy(GOLDEN / "models" / model / "config.json", folder)
+        write_safetensors(folder / "model.safetensors", tensors)
+        return folder
 
     def test_json_notes_and_files(self):
         out = self.work / "a.gguf"
@@ -97,7 +39,7 @@ class ToGguf(unittest.TestCase):
         self.assertEqual((made["format"], made["version"], made["type"]), ("fathom.convert", 1, "BF16"))
         self.assertEqual(made["bytes"], out.stat().st_size)
         self.assertTrue(any("MTP" in note for note in made["notes"]))
-        keys = metadata(out)
+        keys = read_gguf(out)[0]
         self.assertEqual(keys["general.architecture"], "deepseek2")
         self.assertEqual(keys["deepseek2.block_count"], 3)
         self.assertEqual(keys["fathom.hf.config.json"], (GOLDEN / "models" / "v3" / "config.json").read_text())
@@ -105,8 +47,8 @@ class ToGguf(unittest.TestCase):
         self.assertEqual((code, text), (0, ""))
         self.assertIn("note: the folder has no tokenizer", error)
         self.assertIn(f"wrote {out}: ", error)
-        self.assertEqual(metadata(out)["deepseek2.block_count"], 4)
-        self.assertFalse(any(key.startswith("fathom.hf") for key in metadata(out)))
+        self.assertEqual(read_gguf(out)[0]["deepseek2.block_count"], 4)
+        self.assertFalse(any(key.startswith("fathom.hf") for key in read_gguf(out)[0]))
 
     def test_the_same_model_answers(self):
         ids = self.work / "ids.json"
@@ -135,6 +77,62 @@ class ToGguf(unittest.TestCase):
         self.assertEqual(run("convert", GOLDEN / "models" / "v3", self.work / "no" / "a.gguf")[0], 1)
         self.assertEqual(list(self.work.iterdir()), [])
 
+    def test_folders_that_lack_tensors(self):
+        tensors = read_folder(GOLDEN / "models" / "llama3")
+        lost = ["model.layers.1.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"]
+        folder = self.folder_of("llama3", {name: tensor for name, tensor in tensors.items() if name not in lost})
+        code, _, error = run("convert", folder, self.work / "a.gguf")
+        self.assertEqual((code, error), (1, f"fathom: 2 tensors are missing: {', '.join(lost)}\n"))
+        self.assertEqual([path.name for path in self.work.iterdir()], ["llama3"])
+
+    def test_scales_that_are_not_finite(self):
+        name = "model.layers.0.self_attn.o_proj.weight_scale_inv"
+        for value in (math.nan, math.inf):
+            tensors = read_folder(GOLDEN / "models" / "v3-fp8")
+            kind, shape, data = tensors[name]
+            tensors[name] = (kind, shape, data[:-4] + struct.pack("<f", value))
+            folder = self.folder_of("v3-fp8", tensors)
+            for target in (["a.gguf"], ["a", "--type", "bf16"]):
+                code, _, error = run("convert", folder, self.work / target[0], *target[1:])
+                self.assertEqual(code, 1)
+                self.assertRegex(error, rf"^fathom: tensor {name}: expected finite scales, found (nan|inf) for the block")
+                self.assertEqual([path.name for path in self.work.iterdir()], ["v3-fp8"])
+
+    def test_a_tokenizer_that_contradicts_itself_is_named(self):
+        folder = self.folder_of("llama3", read_folder(GOLDEN / "models" / "llama3"))
+        tokenizer = json.loads(tokenizer_files()["tokenizer.json"])
+        tokenizer["model"]["merges"] = ["a nowhere"]
+        file = folder / "tokenizer.json"
+        file.write_text(json.dumps(tokenizer))
+        code, _, error = run("run", folder, "hi")
+        self.assertEqual((code, error), (1, f"fathom: {file}: tokenizer: merge 0: expected tokens of the vocabulary, "
+                                            'found "nowhere"\n'))
+        tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+            {"type": "Digits"}, {"type": "ByteLevel", "add_prefix_space": False}]}
+        file.write_text(json.dumps(tokenizer))
+        code, _, error = run("convert", folder, self.work / "a.gguf")
+        self.assertEqual(code, 1)
+        self.assertTrue(error.startswith(f"fathom: {file}: pre_tokenizer: GGUF has no name for the steps"), error)
+
+    def test_full_disks(self):
+        with SmallDisk(1 << 20) as disk:
+            for target in (["a.gguf"], ["a", "--type", "f32"]):
+                code, _, error = run("convert", GOLDEN / "models" / "v3", disk / target[0], *target[1:])
+                self.assertEqual(code, 3, error)
+                self.assertRegex(error, rf"^fathom: {disk / target[0]}: needs \d+ bytes, and the disk has \d+")
+                self.assertEqual(list(disk.iterdir()), [])
+
+    def test_limits_of_a_file_s_size(self):
+        """The disk has room, and the writing fails later, as on a disk that fills up meanwhile."""
+        limit = 1 << 18
+        for target in (["a.gguf"], ["a", "--type", "f32"]):
+            result = subprocess.run([str(FATHOM), "convert", str(GOLDEN / "models" / "v3"), str(self.work / target[0]),
+                                     *target[1:]], capture_output=True, text=True, timeout=60,
+                                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+            self.assertEqual(result.returncode, 3, result.stderr)
+            self.assertIn("writing failed: File too large", result.stderr)
+            self.assertEqual(list(self.work.iterdir()), [])
+
     def test_interrupted(self):
         folder = self.work / "model"
         folder.mkdir()
@@ -145,7 +143,11 @@ class ToGguf(unittest.TestCase):
         layer = "model.layers.0."
         shapes = {"model.embed_tokens.weight": [rows, columns], "model.norm.weight": [columns],
                   layer + "input_layernorm.weight": [columns], layer + "post_attention_layernorm.weight": [columns],
-                  layer + "self_attn.o_proj.weight": [columns, columns], layer + "mlp.down_proj.weight": [columns, 256]}
+                  layer + "mlp.gate_proj.weight": [256, columns], layer + "mlp.up_proj.weight": [256, columns],
+                  layer + "mlp.down_proj.weight": [columns, 256]}
+        heads = {"q": 8, "k": config["num_key_value_heads"], "v": config["num_key_value_heads"]}
+        shapes |= {f"{layer}self_attn.{name}_proj.weight": [n * columns // 8, columns] for name, n in heads.items()}
+        shapes[layer + "self_attn.o_proj.weight"] = [columns, columns]
         header, at = {}, 0
         for name, shape in shapes.items():
             size = 4 * math.prod(shape)

@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 """Pulls that are killed, stopped, doubled, or out of room; and what list, rm and MODEL make of what is on the disk."""
 import json
-import pathlib
 import resource
 import shutil
 import signal
-import subprocess
-import tempfile
 import unittest
 
 import _fathom
-from _fathom import Terminal
+from _fathom import SmallDisk, Terminal
 from _hub_home import MIB, NAME, TAKEN, Home, content, folder_model
 from _hub_server import Cut
 
@@ -154,7 +151,7 @@ class Stopped(Home):
 
 class Room(Home):
     def test_a_disk_that_is_too_small(self):
-        with SmallDisk(self, 2 * MIB) as disk:
+        with SmallDisk(2 * MIB) as disk:
             hub = self.hub({"x.gguf": content(3 * MIB, 1)})
             code, _, err = self.pull(hub, env={"FATHOM_HOME": str(disk)})
             self.assertEqual(code, 3)
@@ -163,7 +160,7 @@ class Room(Home):
             self.assertEqual(list(disk.rglob("*.part")), [])
 
     def test_a_disk_that_fills_up_meanwhile(self):
-        with SmallDisk(self, 4 * MIB) as disk:
+        with SmallDisk(4 * MIB) as disk:
             data = content(3 * MIB // 2, 1)
             hub = self.hub({"x.gguf": data})
 
@@ -195,25 +192,6 @@ class Room(Home):
         code, _, err = self.pull(self.hub({"x.gguf": GGUF}))
         self.assertEqual(code, 1)
         self.assertIn(str(self.models), err)
-
-
-class SmallDisk:
-    """A tmpfs of so many bytes, where this user may mount one."""
-
-    def __init__(self, test, size):
-        self.test, self.size = test, size
-
-    def __enter__(self):
-        self.path = pathlib.Path(tempfile.mkdtemp())
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.size}", "tmpfs", str(self.path)], capture_output=True)
-        if made.returncode:
-            self.path.rmdir()
-            self.test.skipTest("needs the right to mount a tmpfs")
-        return self.path
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", str(self.path)], check=True)
-        self.path.rmdir()
 
 
 class Local(Home):

@@ -18,7 +18,7 @@ import unittest
 
 import _fathom
 from _fathom import FATHOM, GOLDEN, run
-from _model_files import V3, gguf, safetensors_header, text, v3_tensors, write_sparse_shards
+from _made_models import V3, gguf, safetensors_header, text, v3_tensors, write_sparse_shards
 
 MODELS, GGUF = GOLDEN / "models", GOLDEN / "gguf"
 SHARED = _fathom.shared()
