@@ -146,8 +146,8 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   command->add_option("OUT", options->out, "what to write: NAME.gguf, or a folder")->required();
   command->add_option(
       "--type", options->type,
-      "of the matrices: auto (as stored; FP8 becomes BF16), f32, f16, bf16, q8_0 (to GGUF), fp8 (folder to "
-      "folder, in blocks as DeepSeek-V3)");
+      "of the matrices: auto (as stored; FP8 becomes BF16; quantised ones too, to a folder), f32, f16, bf16, q8_0 (to "
+      "GGUF), fp8 (folder to folder, in blocks as DeepSeek-V3). From a folder to a folder it has to be given");
   command->add_flag("--fp8-as-q8", options->fp8_as_q8, "to GGUF: matrices that were FP8 become Q8_0");
   command->add_flag("--no-mtp", options->no_mtp, "to GGUF: leave the layers for multi-token prediction out");
   command->add_flag("--no-fathom-keys", options->no_fathom_keys,

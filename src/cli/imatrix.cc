@@ -92,10 +92,11 @@ void add_imatrix(CLI::App& app, Invocation& invocation) {
   command->add_flag("--process-output", options->options.output, "output.weight too");
   command->add_flag("--json", options->json, "print what was made as an object");
   add_engine_flags(*command, invocation);
+  command->get_option("--ctx")->description("tokens of a chunk (default: 512)");
   command->footer(
       "Example:  fathom imatrix MODEL.gguf text.txt -o imatrix.gguf --ctx 512\n"
-      "The text is cut into chunks of --ctx tokens (512 unless set), each a text of its own; the file is llama.cpp's\n"
-      "GGUF form. Ctrl-C saves what the chunks so far gave, and exits with 130.");
+      "The text is cut into chunks, each a text of its own; the file is llama.cpp's GGUF form. Ctrl-C\n"
+      "saves what the chunks so far gave, and exits with 130.");
   command->callback([&invocation, options] {
     invocation.run = [options](const Settings& settings) { return imatrix(*options, settings); };
   });

@@ -136,8 +136,8 @@ void add_quantize(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("quantize", "A GGUF file in another type.");
   const auto options = std::make_shared<QuantizeCommand>();
   command->add_option("IN", options->in, "GGUF file (any part of a split one), or OWNER/NAME")->required();
-  command->add_option("OUT", options->out_or_type, "the file to write, or its folder; may be left out")->required();
-  command->add_option("TYPE", options->type, type_names());
+  command->add_option("OUT", options->out_or_type, "the file to write, or its folder; may be left out");
+  command->add_option("TYPE", options->type, cat("has to be given: ", type_names()));
   command->add_option("--imatrix", options->importance, "weigh errors by this importance matrix (fathom imatrix)");
   command
       ->add_option("--tensor-type", options->by_name,

@@ -1,11 +1,8 @@
 #!/usr/bin/env python3
-"""`fathom convert` from GGUF to a Hugging Face folder, and from a folder to one of another type: the commands of
-docs/files.md as a person follows them, what is printed, exit codes, and Ctrl-C."""
+"""`fathom convert` from GGUF to a Hugging Face folder, and from a folder to one of another type: what is printed, exit
+codes, and Ctrl-C."""
 import json
 import pathlib
-import re
-import shlex
-import shutil
 import signal
 import struct
 import subprocess
@@ -14,33 +11,8 @@ import time
 import unittest
 
 import _fathom
-from _fathom import FATHOM, GOLDEN, ROOT, run
-
-PAGE = ROOT / "docs" / "files.md"
-# The page's models, and the golden ones that stand for them here.
-FOLDERS = {"DeepSeek-V3": "v3-fp8"}
-FILES = {"r1-1.5b.gguf": "qwen2", "r1-1.5b-Q4_K_M.gguf": "qwen2-wide.Q4_K_M"}
-
-
-def commands(heading):
-    """The `fathom` lines of the sh blocks below this heading of docs/files.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    section = re.split(r"^## ", text.split(f"\n## {heading}\n", 1)[1], maxsplit=1, flags=re.M)[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```", section, flags=re.M | re.S)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("fathom ")]
-
-
-def tensors(folder):
-    """{name: (type, shape, bytes)} of all tensors of a folder."""
-    found = {}
-    for path in sorted(folder.glob("model*.safetensors")):
-        data = path.read_bytes()
-        (size,) = struct.unpack_from("<Q", data)
-        for name, info in json.loads(data[8:8 + size]).items():
-            if name != "__metadata__":
-                begin, end = info["data_offsets"]
-                found[name] = (info["dtype"], info["shape"], data[8 + size + begin:8 + size + end])
-    return found
+from _fathom import FATHOM, GOLDEN, run
+from _model_files import read_folder
 
 
 class Work(unittest.TestCase):
@@ -55,24 +27,6 @@ class Work(unittest.TestCase):
         return error
 
 
-class Page(Work):
-    def test_every_command_of_the_page_works(self):
-        for name, golden in FOLDERS.items():
-            (self.work / name).mkdir()
-            for file in ("config.json", "model.safetensors"):
-                shutil.copy(GOLDEN / "models" / golden / file, self.work / name)
-        for name, golden in FILES.items():
-            shutil.copy(GOLDEN / "gguf" / f"{golden}.gguf", self.work / name)
-        lines = commands("Back to transformers") + commands("Another type, and FP8")
-        self.assertGreater(len(lines), 4)
-        for line in lines:
-            words = shlex.split(line, comments=True)
-            result = subprocess.run([str(FATHOM), *words[1:]], cwd=self.work, capture_output=True, text=True,
-                                    timeout=60)
-            self.assertEqual(result.returncode, 0, f"{line}\n{result.stderr}")
-            self.assertTrue((self.work / words[3] / "config.json").exists(), line)
-
-
 class ToFolder(Work):
     def test_there_and_back(self):
         for name in ("v3", "qwen3-yarn", "llama-tied"):
@@ -82,7 +36,7 @@ class ToFolder(Work):
             error = self.convert(file, folder)
             self.assertNotIn("config.json", error)
             self.assertIn(f"wrote {folder}: ", error)
-            self.assertEqual(tensors(source), tensors(folder), name)
+            self.assertEqual(read_folder(source), read_folder(folder), name)
             self.assertEqual((source / "config.json").read_bytes(), (folder / "config.json").read_bytes(), name)
 
     def test_files_without_our_keys_say_what_is_unknown(self):
@@ -91,7 +45,7 @@ class ToFolder(Work):
         self.assertIn("note: config.json was made from the file's keys, which do not say: initializer_range", error)
         self.assertIn("note: tokenizer.json was made from the file's keys", error)
         self.assertEqual(json.loads((folder / "config.json").read_text())["topk_method"], "group_limited_greedy")
-        self.assertEqual(tensors(GOLDEN / "models" / "v2"), tensors(folder))
+        self.assertEqual(read_folder(GOLDEN / "models" / "v2"), read_folder(folder))
 
     def test_quantised_files_in_shards_as_json(self):
         folder = self.work / "a"
@@ -105,8 +59,8 @@ class ToFolder(Work):
         index = json.loads((folder / "model.safetensors.index.json").read_text())
         self.assertEqual(made["files"], len(set(index["weight_map"].values())))
         self.assertEqual(index["metadata"]["total_size"], made["bytes"])
-        self.assertEqual(made["tensors"], len(tensors(folder)))
-        self.assertEqual({kind for kind, _, _ in tensors(folder).values()}, {"BF16"})
+        self.assertEqual(made["tensors"], len(read_folder(folder)))
+        self.assertEqual({kind for kind, _, _ in read_folder(folder).values()}, {"BF16"})
 
     def test_the_same_model_answers(self):
         ids = self.work / "ids.json"
@@ -147,13 +101,13 @@ class ToType(Work):
     def test_fp8_and_back(self):
         source = GOLDEN / "models" / "v3"
         self.convert(source, self.work / "fp8", "--type", "fp8")
-        fp8 = tensors(self.work / "fp8")
+        fp8 = read_folder(self.work / "fp8")
         self.assertEqual(fp8["model.layers.0.self_attn.kv_a_proj_with_mqa.weight"][0], "F8_E4M3")
         self.assertEqual(fp8["model.layers.1.mlp.gate.weight"][0], "BF16")
         self.assertIn("quantization_config", json.loads((self.work / "fp8" / "config.json").read_text()))
         error = self.convert(self.work / "fp8", self.work / "bf16", "--type", "bf16")
         self.assertIn("FP8 matrices were multiplied by their scales", error)
-        self.assertEqual(tensors(self.work / "bf16").keys(), tensors(source).keys())
+        self.assertEqual(read_folder(self.work / "bf16").keys(), read_folder(source).keys())
         self.assertEqual(json.loads((self.work / "bf16" / "config.json").read_text()),
                          json.loads((source / "config.json").read_text()))
 
