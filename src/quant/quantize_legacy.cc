@@ -25,7 +25,7 @@ void truncate(Lanes v, int top, uint8_t* out) {
   for (size_t lane = 0; lane < 4; ++lane) out[lane] = static_cast<uint8_t>(q[lane]);
 }
 
-/// Codes of one block: nibbles, and for five bits the u32 of high bits before them. Returns what follows.
+/// Stores the codes of one block as nibbles, after the u32 of their high bits where they have five.
 void pack(const Codes32& codes, bool five_bits, uint8_t* out) {
   if (five_bits) {
     uint32_t high = 0;
@@ -39,7 +39,8 @@ void pack(const Codes32& codes, bool five_bits, uint8_t* out) {
 // --- The reference's rounding
 // -----------------------------------------------------------------------------------------
 
-/// One step of the reference: the signed value of largest magnitude becomes code 0.
+/// d = v / -kHalf, v the first value of largest magnitude, which so gets code 0; the others' codes are
+/// x / d + kHalf, rounded to nearest (halves up) and clamped.
 template <int kHalf>
 void symmetric_reference(const float* x, uint8_t* out) {
   const auto v = Values<kBlock>::from(x);
@@ -51,6 +52,7 @@ void symmetric_reference(const float* x, uint8_t* out) {
   pack(codes, kHalf == 16, out + 2);
 }
 
+/// d = (highest - lowest) / kTop, codes (x - lowest) / d, rounded in the same way.
 template <int kTop>
 void affine_reference(const float* x, uint8_t* out) {
   const auto v = Values<kBlock>::from(x);
@@ -94,20 +96,23 @@ void symmetric_weighted(const float* x, uint8_t* out, const float* importance, f
   SuperBlock<Codes, kBlock, 1> block;
   load_values(block, x);
   weigh_by_importance(block, importance, sigma2);
-  choose_symmetric<Codes>(block, kTargets, {1, 1, 0});
+  choose_one_scale<Codes>(block, kTargets);
   Codes32 codes;
   block.codes(codes.data());
   store_half(out, block.d);
   pack(codes, kHalf == 16, out + 2);
 }
 
+/// As choose_one_scale: a fit is judged with the factors that are stored.
+Affine as_halves(Affine fit) { return {through_half(fit.scale), through_half(fit.offset)}; }
+
 template <int kTop>
 void affine_weighted(const float* x, uint8_t* out, const float* importance, float sigma2) {
   SuperBlock<IntegerCodes<0, kTop>, kBlock, 1> block;
   load_values(block, x);
   weigh_by_importance(block, importance, sigma2);
-  const Affine fit = search_affine<kTop, false, true>(block.x[0], block.w[0], {-0.9f, 0.05f, 36});
-  block.d = through_half(fit.scale), block.dmin = through_half(-fit.offset);
+  const Affine fit = search_affine<kTop, false, true>(block.x[0], block.w[0], {-0.9f, 0.05f, 36}, as_halves);
+  block.d = fit.scale, block.dmin = -fit.offset;
   block.scale[0] = block.min[0] = 1;
   block.cost[0] = block.cost_of(0, block.d, block.dmin);
   block.improve({1, 1, 0});

@@ -131,25 +131,36 @@ float extreme(const Values<N>& x) {
   return 0;
 }
 
-/// The scale s that makes sum w (s q - x)^2 least, where q = codes nearest to x t / extreme(x) for one of the targets
-/// t: for given q the best s is (sum w x q) / (sum w q^2), which leaves sum w x^2 - (sum w x q)^2 / sum w q^2.
+template <size_t N>
+Values<N> product(const Values<N>& a, const Values<N>& b) {
+  Values<N> out;
+  for (size_t i = 0; i < N / 4; ++i) out.lanes[i] = a.lanes[i] * b.lanes[i];
+  return out;
+}
+
+/// sum w x q and sum w q^2 for the codes q nearest to inverse * x; wx: w x. Their quotient is the scale s that makes
+/// sum w (s q - x)^2 least, which then is sum w x^2 - (sum w x q)^2 / sum w q^2.
+template <class Codes, size_t N>
+TwoSums scale_sums(const Values<N>& x, const Values<N>& w, const Values<N>& wx, float inverse) {
+  Lanes xq{}, qq{};
+  for (size_t i = 0; i < x.kLanes; ++i) {
+    const Lanes q = Codes::nearest(splat(inverse) * x.lanes[i]);
+    xq += wx.lanes[i] * q;
+    qq += w.lanes[i] * q * q;
+  }
+  return sums(xq, qq);
+}
+
+/// The best such scale where q = codes nearest to x t / extreme(x) for one of the targets t.
 template <class Codes, size_t N, size_t kTargets>
 float search_scale(const Values<N>& x, const Values<N>& w, const std::array<float, kTargets>& targets) {
   const float far = extreme(x);
   if (!(std::fabs(far) >= kTiny)) return 0;
-  Values<N> wx;
-  for (size_t i = 0; i < x.kLanes; ++i) wx.lanes[i] = w.lanes[i] * x.lanes[i];
+  const Values<N> wx = product(w, x);
   float scale = 0, best = 0;
   for (const float target : targets) {
-    const Lanes inverse = splat(target / far);
-    Lanes xq{}, qq{};
-    for (size_t i = 0; i < x.kLanes; ++i) {
-      const Lanes q = Codes::nearest(inverse * x.lanes[i]);
-      xq += wx.lanes[i] * q;
-      qq += w.lanes[i] * q * q;
-    }
-    const auto [sum_xq, sum_qq] = sums(xq, qq);
-    if (sum_qq > 0 && sum_xq * sum_xq > best * sum_qq) scale = sum_xq / sum_qq, best = scale * sum_xq;
+    const auto [xq, qq] = scale_sums<Codes>(x, w, wx, target / far);
+    if (qq > 0 && xq * xq > best * qq) scale = xq / qq, best = scale * xq;
   }
   return scale;
 }
@@ -196,10 +207,8 @@ struct Weighted {
   Values<N> wx;
   float sum_w, sum_wx;
 
-  Weighted(const Values<N>& values, const Values<N>& weights) : x(values), w(weights) {
-    for (size_t i = 0; i < N / 4; ++i) wx.lanes[i] = w.lanes[i] * x.lanes[i];
-    sum_w = sum(w), sum_wx = sum(wx);
-  }
+  Weighted(const Values<N>& values, const Values<N>& weights)
+      : x(values), w(weights), wx(product(weights, values)), sum_w(sum(w)), sum_wx(sum(wx)) {}
 };
 
 /// The weighted least squares of (scale, offset) for the codes nearest to (x - low) * inverse; a scale of 0 where all
@@ -221,9 +230,11 @@ Affine fit_affine(const Weighted<N>& data, float low, float inverse) {
 
 /// Scale and offset that make the weighted error of scale q + offset, q in 0..kTop, small. Every grid's codes give a
 /// least squares problem; the best fit of all stays, and the grids after it begin at its offset. kAnyOffset: as above.
-/// Source: spec/gguf.md 4.9.
+/// stored: what a file makes of a fit, which is then judged by that. Source: spec/gguf.md 4.9.
 template <int kTop, bool kAbsolute, bool kAnyOffset, size_t N>
-Affine search_affine(const Values<N>& x, const Values<N>& w, const AffineGrids& grids) {
+Affine search_affine(
+    const Values<N>& x, const Values<N>& w, const AffineGrids& grids,
+    Affine (*stored)(Affine) = [](Affine fit) { return fit; }) {
   using Codes = IntegerCodes<0, kTop>;
   Lanes low = x.lanes[0], high = low;
   for (const Lanes& l : x.lanes) low = min(l, low), high = max(l, high);
@@ -231,11 +242,11 @@ Affine search_affine(const Values<N>& x, const Values<N>& w, const AffineGrids& 
   if (!(highest - lowest >= kTiny)) return {0, lowest};
 
   const Weighted<N> data(x, w);
-  Affine best{(highest - lowest) / kTop, lowest};
+  Affine best = stored({(highest - lowest) / kTop, lowest});
   float least = affine_error<Codes, kAbsolute>(x, w, best), per_range = 1 / (highest - lowest);
   for (int k = 0; k <= grids.count; ++k) {
     const float inverse = (grids.first + grids.step * static_cast<float>(k) + kTop) * per_range;
-    const Affine fit = fit_affine<Codes, kAnyOffset>(data, best.offset, inverse);
+    const Affine fit = stored(fit_affine<Codes, kAnyOffset>(data, best.offset, inverse));
     if (fit.scale == 0) continue;
     const float error = affine_error<Codes, kAbsolute>(x, w, fit);
     if (error < least) least = error, best = fit, per_range = 1 / (highest - best.offset);

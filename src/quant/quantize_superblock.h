@@ -203,6 +203,26 @@ void choose_symmetric(Block& block, const std::array<float, kTargets>& targets, 
   block.improve(limits);
 }
 
+/// The one scale of a block of one group, from the same targets. Each is judged as f16 has it: beside one large value
+/// all others get the code of 0, so that every target fits alike, and only what f16 makes of the scale differs.
+template <class Codes, class Block, size_t kTargets>
+void choose_one_scale(Block& block, const std::array<float, kTargets>& targets) {
+  const auto &x = block.x[0], &w = block.w[0];
+  block.scale[0] = 1;
+  block.cost[0] = block.cost_of(0, 0, 0);
+  const float far = extreme(x);
+  if (!(std::fabs(far) >= kTiny)) return;
+  const auto wx = product(w, x);
+  for (const float target : targets) {
+    const auto [xq, qq] = scale_sums<Codes>(x, w, wx, target / far);
+    if (!(qq > 0)) continue;
+    const float d = through_half(xq / qq);
+    const Cost cost = block.cost_of(0, d, 0);
+    if (cost.search < block.cost[0].search) block.d = d, block.cost[0] = cost;
+  }
+  block.improve({1, 1, 0});
+}
+
 /// One block of kValues values after the other; a block whose importance is all 0 is written as without importance.
 template <void (*block)(const float*, uint8_t*, const float*), size_t kValues>
 void each_block(const float* x, uint8_t* out, size_t n, const float* importance, size_t block_bytes) {

@@ -264,6 +264,18 @@ TEST(Quantize, ImportanceLowersTheWeightedError) {
   }
 }
 
+/// Beside one value that f16 holds all others get the code of 0, so any of the codes that are searched fits the large
+/// value: the one whose scale f16 holds too must win.
+TEST(Quantize, AWeightedBlockKeepsALoneLargeValue) {
+  std::vector<float> x = testing::random_floats(1024, 20);
+  const std::vector<float> importance = random_importance(1024, 21);
+  for (size_t i = 5; i < x.size(); i += 32) x[i] = i % 64 < 32 ? 1000.0f + static_cast<float>(i / 2) : -777.0f;
+  for (const DType type : {DType::kQ4_0, DType::kQ5_0}) {
+    const std::vector<float> y = through(type, x, importance.data());
+    for (size_t i = 5; i < x.size(); i += 32) EXPECT_EQ(y[i], x[i]) << type << " " << i;
+  }
+}
+
 TEST(Quantize, UniformImportanceIsNearlyNone) {
   const std::vector<float> x = testing::random_floats(4096, 8);
   const std::vector<float> ones(x.size(), 1.0f), tiny(x.size(), 1e-12f);
