@@ -95,6 +95,8 @@ TEST(Output, IdsAreChecked) {
 TEST(Progress, TheLineFitsAndTellsTheTimeLeft) {
   EXPECT_EQ(progress_line("loading", 0.5, 3, 80), "loading [###############               ] 50%, 3 s left");
   EXPECT_EQ(progress_line("loading", 0.5, 3, 10).size(), 9u);
+  EXPECT_EQ(progress_line("x", 0.5, 1800, 80), "x [###############               ] 50%, 30 min left");
+  EXPECT_EQ(progress_line("x", 0.5, 9000, 80), "x [###############               ] 50%, 2 h 30 min left");
 }
 
 }  // namespace

@@ -14,8 +14,15 @@ std::string progress_line(const std::string& what, double fraction, double elaps
   const auto filled = static_cast<size_t>(std::lround(fraction * kWidth));
   std::string line = cat(what, " [", std::string(filled, '#'), std::string(kWidth - filled, ' '), "] ",
                          std::lround(100 * fraction), "%");
-  if (fraction > 0.01) line += cat(", ", std::lround(elapsed_s / fraction * (1 - fraction)), " s left");
+  if (fraction > 0.01) line += cat(", ", duration_text(elapsed_s / fraction * (1 - fraction)), " left");
   return line.substr(0, columns > 1 ? columns - 1 : 0);
+}
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));
+  if (s < 120) return cat(s, " s");
+  if (s < 7200) return cat((s + 30) / 60, " min");
+  return cat(s / 3600, " h ", s % 3600 / 60, " min");
 }
 
 void ProgressBar::show(uint64_t done, uint64_t total) {

@@ -30,5 +30,7 @@ class ProgressBar {
 
 /// "loading [#####     ] 50%, 3 s left", at most `columns` wide.
 std::string progress_line(const std::string& what, double fraction, double elapsed_s, size_t columns);
+/// "51 s", "12 min", "3 h 20 min".
+std::string duration_text(double seconds);
 
 }  // namespace fathom

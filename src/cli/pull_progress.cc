@@ -1,10 +1,10 @@
 #include "cli/pull_progress.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/sanitize.h"
 #include "hub/names.h"
 
@@ -15,13 +15,6 @@ constexpr std::chrono::seconds kWindow{5};
 constexpr std::chrono::milliseconds kBetween{150};
 
 }  // namespace
-
-std::string duration_text(double seconds) {
-  const auto s = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));
-  if (s < 120) return cat(s, " s");
-  if (s < 7200) return cat((s + 30) / 60, " min");
-  return cat(s / 3600, " h ", s % 3600 / 60, " min");
-}
 
 std::string pull_line(const std::string& what, uint64_t done, uint64_t total, double bytes_per_s, size_t columns) {
   if (columns < 2) return "";

@@ -42,7 +42,5 @@ class PullProgress {
 
 /// "pulling x [####    ] 40%, 1.20 GB of 3.00 GB, 35.0 MB/s, 51 s left", at most `columns` wide.
 std::string pull_line(const std::string& what, uint64_t done, uint64_t total, double bytes_per_s, size_t columns);
-/// "51 s", "12 min", "3 h 20 min".
-std::string duration_text(double seconds);
 
 }  // namespace fathom
