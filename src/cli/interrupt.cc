@@ -26,6 +26,16 @@ void catch_interrupts(bool impatient) {
   sigaction(SIGWINCH, &action, nullptr);
 }
 
+void catch_termination() {
+  struct sigaction action {
+  }, present{};
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_interrupt;
+  for (const int request : {SIGTERM, SIGHUP})
+    if (sigaction(request, nullptr, &present) == 0 && present.sa_handler != SIG_IGN)  // nohup ignores SIGHUP
+      sigaction(request, &action, nullptr);
+}
+
 std::atomic<bool>& interrupted() { return g_interrupted; }
 std::atomic<bool>& resized() { return g_resized; }
 

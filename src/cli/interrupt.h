@@ -8,6 +8,8 @@ namespace fathom {
 /// Installs the handlers for SIGINT and SIGWINCH. `impatient`: a second Ctrl-C while the first is not yet taken ends
 /// the process with 130.
 void catch_interrupts(bool impatient);
+/// SIGTERM and SIGHUP count as Ctrl-C from here on: for work that has a half-written file to remove.
+void catch_termination();
 /// Set by Ctrl-C; whoever acts on it clears it.
 std::atomic<bool>& interrupted();
 /// Set when the window's size changed.

@@ -9,7 +9,7 @@ namespace fathom {
 
 class LongWork {
  public:
-  /// From here on Ctrl-C stops the work at its next step, and a second one ends the process.
+  /// From here on Ctrl-C, SIGTERM and SIGHUP stop the work at its next step, and a second one ends the process.
   explicit LongWork(std::string what);
   /// Shows the bar; throws Interrupted after Ctrl-C.
   void step(uint64_t done, uint64_t total);

@@ -128,18 +128,34 @@ class Quantize(InFolder):
         self.assertRegex(error, r"out\.gguf: [\d.e+]+ GB are needed on the disk, [\d.e+-]+ GB are free")
         self.assertEqual(self.files(), ["huge.gguf"])
 
-    def test_ctrl_c_leaves_no_file(self):
+    def test_what_stops_the_program_leaves_no_file(self):
         sparse = self.folder / "large.gguf"
         write_sparse_model(sparse, rows=1 << 20)  # 4 GiB to read: seconds of work
-        process = subprocess.Popen([FATHOM, "quantize", sparse, self.folder / "out.gguf", "Q2_K", "--threads", "1"],
-                                   stderr=subprocess.PIPE, text=True)
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(stop=stop.name):
+                process = self.start_and_wait(sparse)
+                process.send_signal(stop)
+                _, error = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 130, error)
+                self.assertEqual(self.files(), ["large.gguf"])
+
+    def test_killed_it_leaves_no_target(self):
+        sparse = self.folder / "large.gguf"
+        write_sparse_model(sparse, rows=1 << 20)
+        process = self.start_and_wait(sparse)
+        process.kill()
+        process.communicate(timeout=60)
+        self.assertNotIn("out.gguf", self.files())
+
+    def start_and_wait(self, model):
+        """The program at work: its half-written file is there."""
+        process = subprocess.Popen([FATHOM, "quantize", model, self.folder / "out.gguf", "Q2_K", "--threads", "1"],
+                                   stderr=subprocess.PIPE, text=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # not nohup's
         deadline = time.monotonic() + 60
         while not any(".writing" in name for name in self.files()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 130, error)
-        self.assertEqual(self.files(), ["large.gguf"])
+        return process
 
 
 def write_sparse_model(path, rows):
