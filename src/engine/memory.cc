@@ -57,7 +57,9 @@ uint64_t packed_bytes(const TensorInfo& t) {
   const bool blocks = info(t.dtype).block_size != 1 || t.dtype == DType::kF8E4M3;
   if (rank < 2 || (blocks && is_joined_kv_b(t.name))) return bounded_mul(t.shape.count(), sizeof(float));
   const uint64_t rows = t.shape[rank - 2], spare = (kPanelRows - rows % kPanelRows) % kPanelRows;
-  return rows ? bounded_add(t.size_bytes, bounded_mul(t.size_bytes / rows, spare)) : 0;
+  if (!rows) return 0;
+  const uint64_t group = group_bytes(t.dtype), blocks = t.size_bytes / info(t.dtype).block_bytes;
+  return bounded_mul((blocks + blocks / rows * spare) / kPanelRows, group);
 }
 
 }  // namespace

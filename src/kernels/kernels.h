@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/packed.h"
 #include "tensor/dtype.h"
 
 namespace fathom {
@@ -15,10 +16,11 @@ inline constexpr size_t kPanelRows = 16;
 /// Positions of a KV page, and of a block of attention (spec/numerics.md 5 and 6).
 inline constexpr size_t kPagePositions = 64;
 
-/// A weight [O, K] in panels: panel p holds rows 16 p .. 16 p + 15, and in it block b of all 16 rows, one after the
-/// other:
-///   data + ((p * (K / block_size) + b) * 16 + r) * block_bytes   is block b of row 16 p + r, bytes as in the file.
-/// For f32, bf16, f16 and FP8 a block is one value, so that is panels[O / 16][K][16]. Rows beyond O are zero bytes.
+/// A weight [O, K] in panels: panel p holds rows 16 p .. 16 p + 15, and in it block b of all 16 rows:
+///   data + (p * (K / block_size) + b) * group_bytes(dtype).
+/// Of types with an int8 form that is a packed group (packed.h), of others the rows' blocks as in the file, one after
+/// the other. For f32, bf16, f16 and FP8 a block is one value: panels[O / 16][K][16]. Rows beyond O are made of zero
+/// bytes.
 struct WeightView {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;
@@ -27,7 +29,7 @@ struct WeightView {
   const float* scale_inv = nullptr;
 
   size_t panels() const { return (O + kPanelRows - 1) / kPanelRows; }
-  size_t panel_bytes() const { return K / info(dtype).block_size * info(dtype).block_bytes * kPanelRows; }
+  size_t panel_bytes() const { return K / info(dtype).block_size * group_bytes(dtype); }
 };
 
 /// Rows of activations quantised by spec/numerics.md 3 in blocks of `block` (32 or 256) values.
@@ -66,6 +68,10 @@ struct Kernels {
   /// spec/numerics.md 4; x [T, K] bf16 bits, row stride K.
   void (*linear_bf16)(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                       const uint16_t* x, size_t T);
+
+  // ---- packing weights
+  /// As fathom::pack_rows.
+  void (*pack_rows)(std::byte* out, DType type, const std::byte* rows, size_t row_bytes, size_t n, size_t blocks);
 
   // ---- preparing activations
   /// Rows [T, K] f32 to x.q, x.d, x.sums with x.block. K is a multiple of 16, not always of block: the last block may

@@ -70,25 +70,22 @@ inline ScaleOffsets scale_offsets(DType type) {
   }
 }
 
-/// A weight [O, K] of random bytes in panels, its scales small and finite unless `wild`; rows beyond O are zero bytes.
-/// `shift` bytes misalign the data.
+/// A weight [O, K] of random blocks, its scales small and finite unless `wild`, in panels; rows beyond O are zero
+/// bytes. `shift` bytes misalign the data.
 struct TestWeight {
-  TestWeight(DType type, size_t O, size_t K, uint64_t seed, bool wild = false, size_t shift = 0) {
+  TestWeight(DType type, size_t O, size_t K, uint64_t seed, bool wild = false, size_t shift_bytes = 0)
+      : shift(shift_bytes) {
     const DTypeInfo& t = info(type);
     view = {type, nullptr, O, K, nullptr};
-    const size_t blocks = K / t.block_size, panels = (O + kPanelRows - 1) / kPanelRows;
-    bytes = random_bytes(shift + panels * blocks * kPanelRows * t.block_bytes, seed);
-    const ScaleOffsets at = scale_offsets(type);
-    for (size_t p = 0; p < panels; ++p)
-      for (size_t b = 0; b < blocks; ++b)
-        for (size_t r = 0; r < kPanelRows; ++r) {
-          uint8_t* block = bytes.data() + shift + ((p * blocks + b) * kPanelRows + r) * t.block_bytes;
-          if (p * kPanelRows + r >= O)
-            std::memset(block, 0, t.block_bytes);
-          else if (!wild)
-            tame(type, block, at);
-        }
-    view.data = reinterpret_cast<const std::byte*>(bytes.data() + shift);
+    blocks = random_bytes(view.panels() * kPanelRows * (K / t.block_size) * t.block_bytes, seed);
+    for (size_t o = 0; o < view.panels() * kPanelRows; ++o)
+      for (size_t b = 0; b < K / t.block_size; ++b) {
+        if (o >= O)
+          std::memset(block(o, b), 0, t.block_bytes);
+        else if (!wild)
+          tame(type, block(o, b), scale_offsets(type));
+      }
+    pack();
     if (type != DType::kF8E4M3) return;
     scales = random_floats((O + 127) / 128 * ((K + 127) / 128), seed + 1);
     view.scale_inv = scales.data();
@@ -96,7 +93,32 @@ struct TestWeight {
   TestWeight(const TestWeight&) = delete;
   TestWeight& operator=(const TestWeight&) = delete;
 
-  std::vector<uint8_t> bytes;
+  /// Block b of row o as a file has it.
+  uint8_t* block(size_t o, size_t b) {
+    const DTypeInfo& t = info(view.dtype);
+    return blocks.data() + (o * (view.K / t.block_size) + b) * t.block_bytes;
+  }
+  /// Makes the panels of `blocks`.
+  void pack() {
+    const DTypeInfo& t = info(view.dtype);
+    const size_t n = view.K / t.block_size, row = n * t.block_bytes;
+    bytes.assign(shift + view.panels() * view.panel_bytes(), 0);
+    for (size_t p = 0; p < view.panels(); ++p) {
+      uint8_t* out = bytes.data() + shift + p * view.panel_bytes();
+      const auto* rows = reinterpret_cast<const std::byte*>(blocks.data() + p * kPanelRows * row);
+      if (is_packed(view.dtype)) {
+        pack_rows(reinterpret_cast<std::byte*>(out), view.dtype, rows, row, kPanelRows, n);
+        continue;
+      }
+      for (size_t b = 0; b < n; ++b)
+        for (size_t r = 0; r < kPanelRows; ++r)
+          std::memcpy(out + (b * kPanelRows + r) * t.block_bytes, block(p * kPanelRows + r, b), t.block_bytes);
+    }
+    view.data = reinterpret_cast<const std::byte*>(bytes.data() + shift);
+  }
+
+  size_t shift;
+  std::vector<uint8_t> blocks, bytes;  // [row][block]; panels
   std::vector<float> scales;
   WeightView view;
 

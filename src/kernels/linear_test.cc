@@ -135,13 +135,14 @@ TEST(Linear, Int8EqualsRefAtTheExtremesOfEveryType) {
   for (const DType type : testing::int8_types())
     for (const uint8_t byte : {0x00, 0x7f, 0x80, 0xff, 0xf0, 0x0f})
       for (const float sign : {1.0f, -1.0f}) {
-        const size_t K = 256, O = 16, T = 3;
+        const size_t K = 256, O = 16, T = byte % 2 ? 9 : 3;
         TestWeight w(type, O, K, 1);
-        std::fill(w.bytes.begin(), w.bytes.end(), byte);
+        std::fill(w.blocks.begin(), w.blocks.end(), byte);
         const testing::ScaleOffsets at = testing::scale_offsets(type);
-        for (size_t b = 0; b < w.bytes.size(); b += info(type).block_bytes)
+        for (size_t b = 0; b < w.blocks.size(); b += info(type).block_bytes)
           for (const int offset : {at.d, at.m})
-            if (offset >= 0) w.bytes[b + offset] = 0x12, w.bytes[b + offset + 1] = 0x2a;
+            if (offset >= 0) w.blocks[b + offset] = 0x12, w.blocks[b + offset + 1] = 0x2a;
+        w.pack();
         const TestRows x(ref_kernels(), std::vector<float>(T * K, sign), T, K, int8_block(type));
         ASSERT_EQ(x.q[0], sign > 0 ? 127 : -127);
         const std::vector<float> want = int8(ref_kernels(), w, x, T, 0, 1);
@@ -153,14 +154,14 @@ TEST(Linear, Int8EqualsRefAtTheExtremesOfEveryType) {
 /// An independent formulation: the type's values (dequantize) times d q in double.
 TEST(Linear, Int8RefAgreesWithDequantisedValues) {
   for (const DType type : testing::int8_types()) {
-    const size_t K = 512, O = 16, T = 2, block = int8_block(type), bytes = info(type).block_bytes;
-    const TestWeight w(type, O, K, 77);
+    const size_t K = 512, O = 16, T = 2, block = int8_block(type);
+    TestWeight w(type, O, K, 77);
     const TestRows x(ref_kernels(), random_floats(T * K, 3), T, K, block);
     const std::vector<float> y = int8(ref_kernels(), w, x, T, 0, 1);
     for (size_t r = 0; r < O; ++r) {
       std::vector<float> values(K);
       for (size_t b = 0; b < K / block; ++b)
-        dequantize(type, w.view.data + (b * kPanelRows + r) * bytes, values.data() + b * block, block);
+        dequantize(type, reinterpret_cast<const std::byte*>(w.block(r, b)), values.data() + b * block, block);
       for (size_t t = 0; t < T; ++t) {
         double sum = 0, size = 0;
         for (size_t k = 0; k < K; ++k) {
@@ -175,16 +176,15 @@ TEST(Linear, Int8RefAgreesWithDequantisedValues) {
 
 TEST(Linear, ExactRefAgreesWithDouble) {
   for (const DType type : testing::weight_types()) {
-    const size_t K = 512, O = 20, T = 2, block = info(type).block_size, bytes = info(type).block_bytes;
-    const TestWeight w(type, O, K, 78);
+    const size_t K = 512, O = 20, T = 2, block = info(type).block_size;
+    TestWeight w(type, O, K, 78);
     const std::vector<float> x = random_floats(T * K, 3), y = exact(ref_kernels(), w, x, T, K, 0, 2);
     for (size_t o = 0; o < O; ++o)
       for (size_t t = 0; t < T; ++t) {
         double sum = 0, size = 0;
         for (size_t b = 0; b < K / block; ++b) {
           std::vector<float> values(block);
-          const size_t at = ((o / 16 * (K / block) + b) * kPanelRows + o % 16) * bytes;
-          dequantize(type, w.view.data + at, values.data(), block);
+          dequantize(type, reinterpret_cast<const std::byte*>(w.block(o, b)), values.data(), block);
           for (size_t i = 0; i < block; ++i) {
             const size_t k = b * block + i;
             const double scale = w.view.scale_inv ? w.view.scale_inv[o / 128 * (K / 128) + k / 128] : 1.0;

@@ -1,5 +1,6 @@
 #include "kernels/weight.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -32,10 +33,17 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv)
     require_shape(name_ + "_scale_inv", scale_inv_, {(O + 127) / 128, (K + 127) / 128});
   }
   const size_t blocks = K / type.block_size, panels = (O + kPanelRows - 1) / kPanelRows, bb = type.block_bytes;
-  panels_ = make_tensor(DType::kU8, {panels * blocks * kPanelRows * bb});
+  const size_t panel_bytes = blocks * group_bytes(dtype);
+  panels_ = make_tensor(DType::kU8, {panels * panel_bytes});
   const std::byte* in = stored.bytes();
   std::byte* out = panels_.bytes();
-  for (size_t p = 0; p < panels; ++p)
+  for (size_t p = 0; p < panels; ++p) {
+    if (is_packed(dtype)) {
+      const size_t first = p * kPanelRows, row_bytes = blocks * bb;
+      best_kernels().pack_rows(out + p * panel_bytes, dtype, in + first * row_bytes, row_bytes,
+                               std::min(kPanelRows, O - first), blocks);
+      continue;
+    }
     for (size_t r = 0; r < kPanelRows; ++r) {
       const size_t o = p * kPanelRows + r;
       std::byte* to = out + (p * blocks * kPanelRows + r) * bb;
@@ -46,6 +54,7 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv)
           std::memset(to, 0, bb);
       }
     }
+  }
   view_ = {dtype, out, O, K, scale_inv_.defined() ? scale_inv_.data<float>() : nullptr};
 }
 
@@ -53,7 +62,16 @@ void Weight::row(size_t o, float* out) const {
   check(o < O(), "row beyond the weight");
   const DTypeInfo& type = info(dtype());
   const size_t blocks = K() / type.block_size, bb = type.block_bytes;
-  const std::byte* from = view_.data + ((o / kPanelRows) * blocks * kPanelRows + o % kPanelRows) * bb;
+  const std::byte* from = view_.data + o / kPanelRows * view_.panel_bytes();
+  if (is_packed(dtype())) {
+    std::byte block[256];
+    for (size_t b = 0; b < blocks; ++b, from += group_bytes(dtype())) {
+      unpack_block(block, dtype(), from, o % kPanelRows);
+      dequantize(dtype(), block, out + b * type.block_size, type.block_size);
+    }
+    return;
+  }
+  from += o % kPanelRows * bb;
   for (size_t b = 0; b < blocks; ++b, from += kPanelRows * bb) {
     if (dtype() == DType::kF8E4M3) {
       const float scale = view_.scale_inv[(o / 128) * ((K() + 127) / 128) + b / 128];

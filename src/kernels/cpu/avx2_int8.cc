@@ -14,7 +14,54 @@ using simd::int8_traits;
 using simd::Int8Traits;
 using simd::PanelSlice;
 
-[[gnu::always_inline]] inline __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+/// Where a tile's weights come from: a slice that was unpacked before, for many rows of activations.
+template <DType type>
+struct FromSlice {
+  const PanelSlice& slice;
+
+  [[gnu::always_inline]] static inline __m256i load(const void* p) {
+    return _mm256_load_si256(static_cast<const __m256i*>(p));
+  }
+  /// Of the 8 rows at `half`: the bytes of 4 values at step `step` of sub-block (or block of 32) s, and so on.
+  [[gnu::always_inline]] inline __m256i codes(size_t s, int step, size_t half) const {
+    constexpr size_t kSteps = static_cast<size_t>(int8_traits<type>().sub_block / 4);
+    return load(&slice.w[s * kSteps + static_cast<size_t>(step)][half][0]);
+  }
+  [[gnu::always_inline]] inline __m256i scale(size_t s, size_t half) const { return load(&slice.scale[s][half]); }
+  [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
+    return load(&slice.secondary[g][half][0]);
+  }
+  [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const { return _mm256_load_ps(&slice.d[b][half]); }
+  [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const { return _mm256_load_ps(&slice.m[b][half]); }
+};
+
+/// ... or the packed groups themselves, for few.
+template <DType type>
+struct FromGroups {
+  using Unpack = simd::Unpack<Simd>;
+  static constexpr size_t kBytes = simd::planes<type>().bytes;
+  const uint8_t* group;
+
+  [[gnu::always_inline]] inline __m256i codes(size_t s, int step, size_t half) const {
+    if constexpr (!has_sub_blocks<type>()) return Unpack::template codes8<type>(group + s * kBytes, 0, step, half);
+    constexpr size_t kPerGroup = 32 / static_cast<size_t>(int8_traits<type>().sub_block);
+    const int skipped = kPerGroup == 2 && s % 2 == 1 ? 4 : 0;
+    return Unpack::template codes8<type>(group, s / kPerGroup, step + skipped, half);
+  }
+  [[gnu::always_inline]] inline __m256i scale(size_t s, size_t half) const {
+    return Unpack::template scales8<type>(group, s, half);
+  }
+  [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
+    return Unpack::template secondary8<type>(group, g, half);
+  }
+  [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const {
+    return Unpack::template d8<type>(group + b * kBytes, half);
+  }
+  [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const {
+    return Unpack::template m8<type>(group + b * kBytes, half);
+  }
+};
+
 /// Four bytes in every dword.
 [[gnu::always_inline]] inline __m256i broadcast4(const void* p) {
   int bits;
@@ -22,18 +69,18 @@ using simd::PanelSlice;
   return _mm256_set1_epi32(bits);
 }
 
-/// sums[r] += scale * (bytes - offset where `wide`) . q over one sub-block, lanes over the 8 rows at `half`.
-template <DType type, int R>
-[[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const uint8_t* w, __m256i scale, const int8_t* q,
-                                                 size_t q_stride) {
+/// sums[r] += scale * (bytes - offset where `wide`) . q over sub-block s, lanes over the 8 rows at `half`.
+template <DType type, int R, class From>
+[[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const From& from, size_t s, size_t half,
+                                                 __m256i scale, const int8_t* q, size_t q_stride) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   constexpr int kSteps = kTraits.sub_block / 4, kGroup = kTraits.pair_sums < kSteps ? kTraits.pair_sums : kSteps;
-#pragma GCC unroll 1
+#pragma GCC unroll 8
   for (int step = 0; step < kSteps; step += kGroup) {
     __m256i pairs[R];
 #pragma GCC unroll 8
     for (int j = 0; j < kGroup; ++j) {
-      __m256i weights = load(w + 64 * (step + j)), size = weights;
+      __m256i weights = from.codes(s, step + j, half), size = weights;
       if constexpr (kTraits.offset == 128) {
         weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
         size = _mm256_abs_epi8(weights);  // 128 for -128: read as unsigned
@@ -51,18 +98,18 @@ template <DType type, int R>
   }
 }
 
-/// A tile's chains for the 8 rows at `half` over the slice's blocks of 32.
-template <DType type, int R>
-[[gnu::always_inline]] inline void continue_blocks(__m256 (&acc)[R], const PanelSlice& slice, size_t blocks,
-                                                   size_t half, const Activations& x) {
+/// A tile's chains for the 8 rows at `half` over blocks of 32.
+template <DType type, int R, class From>
+[[gnu::always_inline]] inline void continue_blocks(__m256 (&acc)[R], const From& from, size_t blocks, size_t half,
+                                                   const Activations& x) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   const __m256i one = _mm256_set1_epi16(1);
   for (size_t b = 0; b < blocks; ++b) {
     __m256i sums[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
-    add_sub_block<type, R>(sums, &slice.w[8 * b][half][0], one, x.q + 32 * b, x.q_stride);
-    const __m256 d = _mm256_load_ps(&slice.d[b][half]);
+    add_sub_block<type, R>(sums, from, b, half, one, x.q + 32 * b, x.q_stride);
+    const __m256 d = from.d(b, half);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const size_t row = static_cast<size_t>(r);
@@ -72,15 +119,15 @@ template <DType type, int R>
         sums[r] = _mm256_sub_epi32(sums[r], _mm256_set1_epi32(kTraits.offset * (s[0] + s[1])));
       acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
       if constexpr (kTraits.minimum != 0)
-        acc[r] = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(s[0] + s[1])),
-                                 _mm256_mul_ps(_mm256_load_ps(&slice.m[b][half]), dx), acc[r]);
+        acc[r] = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(s[0] + s[1])), _mm256_mul_ps(from.m(b, half), dx),
+                                 acc[r]);
     }
   }
 }
 
 /// The same over one block of 256 with integer scales inside.
-template <DType type, int R>
-[[gnu::always_inline]] inline void continue_super_block(__m256 (&acc)[R], const PanelSlice& slice, size_t half,
+template <DType type, int R, class From>
+[[gnu::always_inline]] inline void continue_super_block(__m256 (&acc)[R], const From& from, size_t half,
                                                         const Activations& x) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   constexpr size_t kSub = kTraits.sub_block;
@@ -89,32 +136,32 @@ template <DType type, int R>
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) sums[r] = secondary[r] = _mm256_setzero_si256();
   for (size_t s = 0; s < 256 / kSub; ++s)
-    add_sub_block<type, R>(sums, &slice.w[s * kSub / 4][half][0], load(&slice.scale[s][half]), x.q + s * kSub,
-                           x.q_stride);
+    add_sub_block<type, R>(sums, from, s, half, from.scale(s, half), x.q + s * kSub, x.q_stride);
   if constexpr (kSecondary)
     for (size_t g = 0; g < 8; ++g) {
-      const __m256i c = load(&slice.secondary[g][half][0]);
+      const __m256i c = from.secondary(g, half);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const __m256i pair = broadcast4(x.sums + static_cast<size_t>(r) * x.sums_stride + 2 * g);
         secondary[r] = _mm256_add_epi32(secondary[r], _mm256_madd_epi16(c, pair));
       }
     }
-  const __m256 d = _mm256_load_ps(&slice.d[0][half]);
+  const __m256 d = from.d(0, half);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const __m256 dx = _mm256_broadcast_ss(x.d + static_cast<size_t>(r) * x.d_stride);
     if constexpr (kSecondary && kTraits.minimum == 0) sums[r] = _mm256_sub_epi32(sums[r], secondary[r]);
     acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
     if constexpr (kTraits.minimum != 0)
-      acc[r] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(secondary[r]), _mm256_mul_ps(_mm256_load_ps(&slice.m[0][half]), dx),
-                                acc[r]);
+      acc[r] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(secondary[r]), _mm256_mul_ps(from.m(0, half), dx), acc[r]);
   }
 }
 
 struct Int8Kernel {
   using Simd = avx2::Simd;
   static constexpr int kRows = 4;  // 4 accumulators of int16 and 4 of int32
+  static constexpr int kDirectRows = 4;
+  static constexpr size_t kAhead = 2048;  // bytes that are fetched ahead of few rows' products
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>
@@ -127,11 +174,46 @@ struct Int8Kernel {
       for (int r = 0; r < R; ++r)
         acc[r] = first ? _mm256_setzero_ps() : _mm256_maskload_ps(y + static_cast<size_t>(r) * y_stride + half, mask);
       if constexpr (has_sub_blocks<type>())
-        continue_super_block<type, R>(acc, slice, half, x);
+        continue_super_block<type, R>(acc, FromSlice<type>{slice}, half, x);
       else
-        continue_blocks<type, R>(acc, slice, blocks, half, x);
+        continue_blocks<type, R>(acc, FromSlice<type>{slice}, blocks, half, x);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) _mm256_maskstore_ps(y + static_cast<size_t>(r) * y_stride + half, mask, acc[r]);
+    }
+  }
+
+  /// R rows of one panel's outputs over all of K, in pieces of up to 256 values, which stay in L1 for the second half
+  /// of the panel.
+  template <DType type, int R>
+  static void direct(float* y, size_t y_stride, size_t rows, const uint8_t* groups, size_t blocks,
+                     const Activations& x) {
+    constexpr size_t kBytes = simd::planes<type>().bytes, kPiece = has_sub_blocks<type>() ? 1 : 8;
+    __m256 acc[2][R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[0][r] = acc[1][r] = _mm256_setzero_ps();
+    for (size_t b = 0; b < blocks; b += kPiece) {
+      const size_t n = blocks - b < kPiece ? blocks - b : kPiece;
+      const uint8_t* piece = groups + b * kBytes;
+      for (size_t i = 0; i < n * kBytes; i += 64) _mm_prefetch(piece + kAhead + i, _MM_HINT_T0);
+      const Activations at = {x.q + 32 * b * (has_sub_blocks<type>() ? 8 : 1),
+                              x.d + b,
+                              x.sums + 2 * b * (has_sub_blocks<type>() ? 8 : 1),
+                              x.q_stride,
+                              x.d_stride,
+                              x.sums_stride};
+#pragma GCC unroll 2
+      for (size_t half = 0; half < 2; ++half) {
+        if constexpr (has_sub_blocks<type>())
+          continue_super_block<type, R>(acc[half], FromGroups<type>{piece}, 8 * half, at);
+        else
+          continue_blocks<type, R>(acc[half], FromGroups<type>{piece}, n, 8 * half, at);
+      }
+    }
+    for (size_t half = 0; half < rows; half += 8) {
+      const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+        _mm256_maskstore_ps(y + static_cast<size_t>(r) * y_stride + half, mask, acc[half / 8][r]);
     }
   }
 };

@@ -17,6 +17,7 @@ constexpr Kernels table_of() {
       .linear_exact = linear_exact,
       .linear_int8 = linear_int8,
       .linear_bf16 = nullptr,
+      .pack_rows = pack_rows,
       .quantize_rows = Rows::quantize_rows,
       .round_bf16 = Rows::round_bf16,
       .rms_norm = Rows::rms_norm,

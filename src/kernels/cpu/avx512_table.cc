@@ -1,4 +1,5 @@
 // The table "avx512": elementwise kernels from simd_rows.h, the others from the files beside it.
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/simd_rows.h"
@@ -17,6 +18,7 @@ constexpr Kernels table_of(bool has_bf16) {
       .linear_exact = linear_exact,
       .linear_int8 = linear_int8,
       .linear_bf16 = has_bf16 ? linear_bf16 : nullptr,
+      .pack_rows = avx2::pack_rows,
       .quantize_rows = Rows::quantize_rows,
       .round_bf16 = Rows::round_bf16,
       .rms_norm = Rows::rms_norm,

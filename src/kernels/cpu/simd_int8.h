@@ -1,5 +1,7 @@
 // The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
-//   Kernel::Simd, Kernel::kRows, Kernel::tile<type, R>(y, y_stride, rows, slice, blocks, activations, first).
+//   Kernel::Simd, Kernel::kRows, Kernel::tile<type, R>(y, y_stride, rows, slice, blocks, activations, first);
+//   up to kDirectRows rows (0: none) go without a slice: Kernel::direct<type, R>(y, y_stride, rows, groups, blocks,
+//   activations), over all of K.
 // Kernel is private to the including file, so these templates are too. Pure functions, any thread.
 #pragma once
 #include <cstddef>
@@ -48,6 +50,8 @@ struct Int8Panels {
     constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32;
     const auto* data = reinterpret_cast<const uint8_t*>(w.data);
     const size_t K = w.K;
+    if constexpr (Kernel::kDirectRows > 0)
+      if (T > 0 && T <= Kernel::kDirectRows && K > 0) return direct<type>(y, y_stride, w, panel_begin, panel_end, x, T);
     PanelSlice slice;
     for (size_t p = panel_begin; p < panel_end; ++p) {
       float* out = y + p * kPanelRows;
@@ -57,7 +61,7 @@ struct Int8Panels {
           for (size_t r = 0; r < rows; ++r) out[t * y_stride + r] = 0;
       for (size_t k = 0; k < K; k += kSliceValues) {
         const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
-        const uint8_t* src = data + (p * (K / kBlock) + b) * kPanelRows * block_bytes<type>();
+        const uint8_t* src = data + (p * (K / kBlock) + b) * planes<type>().bytes;
         Unpack<typename Kernel::Simd>::template slice<type>(slice, src, blocks);
         for_tiles<Kernel::kRows>(T, [&]<int R>(size_t t) {
           const Activations tile_x = {
@@ -65,6 +69,21 @@ struct Int8Panels {
           Kernel::template tile<type, R>(out + t * y_stride, y_stride, rows, slice, blocks, tile_x, k == 0);
         });
       }
+    }
+  }
+
+  template <DType type>
+  static void direct(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                     const QuantizedRows& x, size_t T) {
+    constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32;
+    const size_t K = w.K, blocks = K / kBlock;
+    for (size_t p = panel_begin; p < panel_end; ++p) {
+      const auto* groups = reinterpret_cast<const uint8_t*>(w.data) + p * blocks * planes<type>().bytes;
+      const size_t left = w.O - p * kPanelRows, rows = left < kPanelRows ? left : kPanelRows;
+      for_tiles<Kernel::kDirectRows>(T, [&]<int R>(size_t t) {
+        Kernel::template direct<type, R>(y + p * kPanelRows + t * y_stride, y_stride, rows, groups, blocks,
+                                         {x.q + t * K, x.d + t * blocks, x.sums + t * (K / 16), K, blocks, K / 16});
+      });
     }
   }
 };

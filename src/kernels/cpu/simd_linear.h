@@ -148,8 +148,7 @@ struct Linear {
     constexpr Int8Traits kTraits = int8_traits<type>();
     constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32, kSub = kTraits.sub_block;
     PanelSlice slice;
-    Unpack<S>::template slice<type>(slice, data + (p * (K / kBlock) + k / kBlock) * kPanelRows * block_bytes<type>(),
-                                    n / kBlock);
+    Unpack<S>::template slice<type>(slice, data + (p * (K / kBlock) + k / kBlock) * planes<type>().bytes, n / kBlock);
     for (size_t s = 0; s < n / kSub; ++s) {
       V scale, offset = S::zero();
       if constexpr (has_sub_blocks<type>()) {

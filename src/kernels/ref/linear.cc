@@ -27,7 +27,7 @@ float flush(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) 
 void dequantize_panel(float* out, const WeightView& w, size_t p, size_t k_begin, size_t n) {
   const DTypeInfo& type = info(w.dtype);
   const size_t block = type.block_size;
-  const std::byte* src = w.data + (p * (w.K / block) + k_begin / block) * kPanelRows * type.block_bytes;
+  const std::byte* src = w.data + (p * (w.K / block) + k_begin / block) * group_bytes(w.dtype);
   if (block == 1) {
     if (w.dtype != DType::kF8E4M3) return dequantize(w.dtype, src, out, n * kPanelRows);
     const size_t scale_columns = (w.K + kFp8Block - 1) / kFp8Block;
@@ -38,9 +38,11 @@ void dequantize_panel(float* out, const WeightView& w, size_t p, size_t k_begin,
     return;
   }
   float row[kSlice];
-  for (size_t b = 0; b < n / block; ++b)
-    for (size_t r = 0; r < kPanelRows; ++r, src += type.block_bytes) {
-      dequantize(w.dtype, src, row, block);
+  std::byte bytes[kSlice];
+  for (size_t b = 0; b < n / block; ++b, src += group_bytes(w.dtype))
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      if (is_packed(w.dtype)) unpack_block(bytes, w.dtype, src, r);
+      dequantize(w.dtype, is_packed(w.dtype) ? bytes : src + r * type.block_bytes, row, block);
       for (size_t k = 0; k < block; ++k) out[(b * block + k) * kPanelRows + r] = row[k];
     }
 }

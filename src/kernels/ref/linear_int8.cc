@@ -58,14 +58,15 @@ void quantize_rows(const QuantizedRows& out, const float* x, size_t T, size_t K)
 
 void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const QuantizedRows& x, size_t T) {
-  const size_t block = info(w.dtype).block_size, bytes = info(w.dtype).block_bytes, blocks = w.K / block;
+  const size_t block = info(w.dtype).block_size, blocks = w.K / block;
   for (size_t p = panel_begin; p < panel_end; ++p)
     for (size_t r = 0; r < std::min(kPanelRows, w.O - p * kPanelRows); ++r) {
       float* out = y + p * kPanelRows + r;
       for (size_t t = 0; t < T; ++t) out[t * y_stride] = 0;
       for (size_t b = 0; b < blocks; ++b) {
         Int8Block values;
-        const std::byte* source = w.data + ((p * blocks + b) * kPanelRows + r) * bytes;
+        std::byte source[256];
+        unpack_block(source, w.dtype, w.data + (p * blocks + b) * group_bytes(w.dtype), r);
         read_int8_block(values, w.dtype, reinterpret_cast<const uint8_t*>(source));
         for (size_t t = 0; t < T; ++t)
           out[t * y_stride] =

@@ -33,6 +33,7 @@ const Kernels& ref_kernels() {
       .linear_exact = ref::linear_exact,
       .linear_int8 = ref::linear_int8,
       .linear_bf16 = ref::linear_bf16,
+      .pack_rows = fathom::pack_rows,
       .quantize_rows = ref::quantize_rows,
       .round_bf16 = ref::round_bf16,
       .rms_norm = ref::rms_norm<float>,
