@@ -58,8 +58,8 @@ uint64_t packed_bytes(const TensorInfo& t) {
   if (rank < 2 || (blocks && is_joined_kv_b(t.name))) return bounded_mul(t.shape.count(), sizeof(float));
   const uint64_t rows = t.shape[rank - 2], spare = (kPanelRows - rows % kPanelRows) % kPanelRows;
   if (!rows) return 0;
-  const uint64_t group = group_bytes(t.dtype), blocks = t.size_bytes / info(t.dtype).block_bytes;
-  return bounded_mul((blocks + blocks / rows * spare) / kPanelRows, group);
+  const uint64_t stored = t.size_bytes / info(t.dtype).block_bytes, padded = stored + stored / rows * spare;
+  return bounded_mul(padded / kPanelRows, group_bytes(t.dtype));
 }
 
 }  // namespace
