@@ -1,0 +1,59 @@
+#include "kernels/probe_loops.h"
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "kernels/probe_tables.h"
+
+namespace fathom {
+namespace {
+
+void read_plain(const std::byte* data, size_t n) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i < n; i += sizeof sums)
+    for (size_t j = 0; j < 8; ++j) {
+      uint64_t word = 0;
+      std::memcpy(&word, data + i + j * sizeof word, sizeof word);
+      sums[j] += word;
+    }
+  volatile uint64_t sink = 0;
+  for (const uint64_t s : sums) sink = sink + s;
+}
+
+/// 96 in a round: the loop's own two instructions are counted too.
+void run_nops(size_t rounds) {
+  for (size_t i = 0; i < rounds; ++i) asm volatile(".rept 96\n nop\n .endr");
+}
+
+constexpr ProbeLoop kNops{run_nops, 98};
+constexpr ProbeLoops kPlain{.read = read_plain, .nops = kNops};
+
+}  // namespace
+
+const ProbeLoops& probe_loops(const Kernels& kernels) {
+#if defined(__x86_64__)
+  const std::string_view name = kernels.name;
+  static const ProbeLoops avx2 = [] {
+    ProbeLoops loops = avx2_probe_loops();
+    loops.nops = kNops;
+    return loops;
+  }();
+  static const ProbeLoops avx512 = [] {
+    ProbeLoops loops = avx512_probe_loops();
+    loops.nops = kNops;
+    return loops;
+  }();
+  static const ProbeLoops avx512_without_bf16 = [] {
+    ProbeLoops loops = avx512;
+    loops.bf16 = {};
+    return loops;
+  }();
+  if (name == "avx2") return avx2;
+  if (name == "avx512") return kernels.has_bf16 ? avx512 : avx512_without_bf16;
+#endif
+  (void)kernels;
+  return kPlain;
+}
+
+}  // namespace fathom
