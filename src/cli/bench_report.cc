@@ -1,0 +1,166 @@
+#include "cli/bench_report.h"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+
+#include "engine/identity.h"
+#include "engine/memory.h"
+
+namespace fathom {
+namespace {
+
+[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
+  char text[256];
+  va_list arguments;
+  va_start(arguments, pattern);
+  std::vsnprintf(text, sizeof text, pattern, arguments);
+  va_end(arguments);
+  return text;
+}
+
+template <class Member>
+Samples of_probes(const std::vector<ProbeReading>& probes, Member member) {
+  Samples samples;
+  for (const ProbeReading& p : probes) samples.values.push_back(p.*member);
+  return samples;
+}
+
+json::value samples_json(const Samples& samples) {
+  if (samples.values.empty()) return nullptr;
+  return json::object{{"median", samples.median()},
+                      {"min", samples.least()},
+                      {"max", samples.most()},
+                      {"values", json::array(samples.values.begin(), samples.values.end())}};
+}
+
+const char* kind_name(BenchResult::Kind kind) { return kind == BenchResult::Kind::kPrefill ? "prefill" : "decode"; }
+
+json::object result_json(const BenchReport& report, const BenchResult& r) {
+  const std::optional<double> of_peak = r.share_of_peak();
+  return {{"test", kind_name(r.kind)},
+          {"tokens", r.tokens},
+          {"depth", r.depth},
+          {"sequences", r.sequences},
+          {"tokens_per_s", samples_json(r.tokens_per_s)},
+          {"bytes_per_token", r.bytes_per_token},
+          {"multiply_adds_per_token", r.macs_per_token},
+          {"share_of_read", r.share_of_read()},
+          {"share_of_peak", of_peak ? json::value(*of_peak) : json::value(nullptr)},
+          {"read_gb_s", samples_json(r.read_gb_s())},
+          {"peak_gop_s", of_peak ? samples_json(r.peak_gop_s()) : json::value(nullptr)},
+          {"nops_per_ns", samples_json(r.nops_per_ns())},
+          {"state", report.is_shared(r) ? "shared" : "quiet"}};
+}
+
+/// Three digits or more, as short as that allows.
+std::string short_number(double x) { return format(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x); }
+
+std::string row(const BenchReport& report, const BenchResult& r) {
+  const Samples& speed = r.tokens_per_s;
+  const std::optional<double> of_peak = r.share_of_peak();
+  const bool peak = of_peak && *of_peak > r.share_of_read();
+  const std::string range = short_number(speed.least()) + ".." + short_number(speed.most());
+  const std::string limit = peak ? cat(report.unit, " ", short_number(r.peak_gop_s().median()))
+                                 : cat("read ", short_number(r.read_gb_s().median()));
+  return format("%-17s%7s %15s %8s %6s %10s %5.0f%% %s%s\n", bench_label(r).c_str(),
+                short_number(speed.median()).c_str(), range.c_str(), short_number(r.bytes_per_token / 1e6).c_str(),
+                short_number(r.macs_per_token / 1e9).c_str(), limit.c_str(),
+                100 * (peak ? *of_peak : r.share_of_read()), short_number(r.nops_per_ns().median()).c_str(),
+                report.is_shared(r) ? "!" : "");
+}
+
+}  // namespace
+
+double Samples::median() const {
+  if (values.empty()) return 0;
+  std::vector<double> sorted = values;
+  std::sort(sorted.begin(), sorted.end());
+  const size_t half = sorted.size() / 2;
+  return sorted.size() % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+double Samples::least() const { return values.empty() ? 0 : *std::min_element(values.begin(), values.end()); }
+double Samples::most() const { return values.empty() ? 0 : *std::max_element(values.begin(), values.end()); }
+
+Samples BenchResult::read_gb_s() const { return of_probes(probes, &ProbeReading::read_gb_s); }
+Samples BenchResult::peak_gop_s() const { return of_probes(probes, &ProbeReading::peak_gop_s); }
+Samples BenchResult::nops_per_ns() const { return of_probes(probes, &ProbeReading::nops_per_ns); }
+
+double BenchResult::share_of_read() const {
+  const double limit = read_gb_s().median();
+  return limit > 0 ? bytes_per_token * tokens_per_s.median() / 1e9 / limit : 0;
+}
+
+std::optional<double> BenchResult::share_of_peak() const {
+  const double limit = peak_gop_s().median();
+  if (limit <= 0) return std::nullopt;
+  return 2 * macs_per_token * tokens_per_s.median() / 1e9 / limit;
+}
+
+double BenchReport::best_nops_per_ns() const {
+  double best = 0;
+  for (const BenchResult& r : results) best = std::max(best, r.nops_per_ns().most());
+  return best;
+}
+
+bool BenchReport::is_shared(const BenchResult& result) const {
+  return result.nops_per_ns().median() < 0.75 * best_nops_per_ns();
+}
+
+std::string bench_label(const BenchResult& r) {
+  if (r.kind == BenchResult::Kind::kPrefill) return cat("prefill ", r.tokens);
+  return r.sequences == 1 ? cat("decode @", r.depth) : cat("decode ", r.sequences, "x @", r.depth);
+}
+
+json::object bench_json(const BenchReport& report) {
+  json::array results;
+  for (const BenchResult& r : report.results) results.push_back(result_json(report, r));
+  json::value first_token = nullptr;
+  if (!report.first_token_s.values.empty())
+    first_token = json::object{{"prompt_tokens", report.first_token_prompt},
+                               {"load_s", samples_json(report.load_s)},
+                               {"first_token_s", samples_json(report.first_token_s)}};
+  return {{"format", "fathom.bench"},
+          {"version", 1},
+          {"model", report.engine.path},
+          {"processor", report.processor},
+          {"kernels", report.engine.kernels},
+          {"threads", report.engine.threads},
+          {"profile", name(report.engine.profile)},
+          {"cache_type", name(report.engine.cache_type)},
+          {"unit", report.unit},
+          {"repeat", report.repeat},
+          {"probe_bytes", report.probe_bytes},
+          {"huge_pages", report.huge_pages},
+          {"best_nops_per_ns", report.best_nops_per_ns()},
+          {"interrupted", report.interrupted},
+          {"results", std::move(results)},
+          {"first_token", std::move(first_token)},
+          {"peak_memory_bytes", report.peak_memory_bytes}};
+}
+
+std::string bench_table(const BenchReport& report) {
+  const EngineInfo& info = report.engine;
+  std::string out =
+      cat(report.processor, ", kernels ", info.kernels, ", ", info.threads, info.threads == 1 ? " thread" : " threads",
+          ", profile ", name(info.profile), ", cache ", name(info.cache_type), "\n");
+  out += cat("probe: ", report.probe_bytes >> 20, " MiB read", report.huge_pages ? "" : " without huge pages",
+             report.probe_bytes < size_t{1} << 30 ? " (memory is short)" : "", "; medians of ", report.repeat, "\n\n");
+  if (!report.results.empty())
+    out += "test               tok/s        min..max   MB/tok GM/tok      limit  share nop\n";
+  for (const BenchResult& r : report.results) out += row(report, r);
+  if (!report.results.empty()) out += "\n";
+  if (const Samples& s = report.first_token_s; !s.values.empty())
+    out += format("first token    %.2f s (%.2f..%.2f): load %.2f s, then %zu tokens of prompt\n", s.median(), s.least(),
+                  s.most(), report.load_s.median(), report.first_token_prompt);
+  out += cat("peak memory    ", gib(report.peak_memory_bytes), "\n");
+  const bool shared = std::any_of(report.results.begin(), report.results.end(),
+                                  [&](const BenchResult& r) { return report.is_shared(r); });
+  if (shared)
+    out += format("! somebody shared the cores: nop fell below 3/4 of this run's best, %.1f per ns\n",
+                  report.best_nops_per_ns());
+  if (report.interrupted) out += "interrupted: what was measured until then\n";
+  return out;
+}
+
+}  // namespace fathom

@@ -1,0 +1,56 @@
+// What `fathom bench` found, as JSON and as a table of 80 columns. Plain data and pure functions.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "engine/engine.h"
+#include "engine/probes.h"
+
+namespace fathom {
+
+/// Several measurements of one thing.
+struct Samples {
+  std::vector<double> values;
+  double median() const;  ///< 0 where there is none
+  double least() const;
+  double most() const;
+};
+
+struct BenchResult {
+  enum class Kind { kPrefill, kDecode } kind = Kind::kPrefill;
+  size_t tokens = 0, depth = 0, sequences = 1;
+  Samples tokens_per_s;              ///< of all sequences together
+  std::vector<ProbeReading> probes;  ///< one before the first measurement and one after each
+  double bytes_per_token = 0, macs_per_token = 0;
+
+  Samples read_gb_s() const;
+  Samples peak_gop_s() const;
+  Samples nops_per_ns() const;
+  double share_of_read() const;                 ///< bytes_per_token * tok/s over the read probe, medians
+  std::optional<double> share_of_peak() const;  ///< 2 * macs_per_token * tok/s over the peak; nullopt: no such unit
+};
+
+struct BenchReport {
+  EngineInfo engine;
+  std::string processor, unit;
+  size_t probe_bytes = 0, repeat = 0;
+  bool huge_pages = false, interrupted = false;
+  std::vector<BenchResult> results;
+  size_t first_token_prompt = 0;
+  Samples load_s, first_token_s;  ///< of cold starts: until the model is loaded, until the first token
+  uint64_t peak_memory_bytes = 0;
+
+  /// The fastest look of the whole run; a result whose own falls below three quarters of it had company.
+  double best_nops_per_ns() const;
+  bool is_shared(const BenchResult& result) const;
+};
+
+/// "prefill 512", "decode 4x @1000".
+std::string bench_label(const BenchResult& result);
+/// {"format": "fathom.bench", "version": 1, ...} (docs/performance.md).
+json::object bench_json(const BenchReport& report);
+std::string bench_table(const BenchReport& report);
+
+}  // namespace fathom
