@@ -201,7 +201,7 @@ PackedLayout packed_layout(DType type) { return layout_of(form_of(type)); }
 void pack_rows(std::byte* out, DType type, const std::byte* rows, size_t row_bytes, size_t n, size_t blocks) {
   const Form f = form_of(type);
   const PackedLayout at = layout_of(f);
-  std::memset(out, 0, blocks * at.bytes);
+  std::fill_n(out, blocks * at.bytes, std::byte{});
   const uint8_t zeros[256] = {};
   for (size_t b = 0; b < blocks; ++b)
     for (size_t r = 0; r < kPanelRows; ++r) {
