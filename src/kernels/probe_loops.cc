@@ -29,28 +29,28 @@ void run_nops(size_t rounds) {
 constexpr ProbeLoop kNops{run_nops, 98};
 constexpr ProbeLoops kPlain{.read = read_plain, .nops = kNops};
 
+#if defined(__x86_64__)
+ProbeLoops with_nops(ProbeLoops loops, bool has_bf16) {
+  loops.nops = kNops;
+  if (!has_bf16) loops.bf16 = {};
+  return loops;
+}
+#endif
+
 }  // namespace
 
+/// Code for a processor is called on that processor alone, even where it only fills in a table.
 const ProbeLoops& probe_loops(const Kernels& kernels) {
 #if defined(__x86_64__)
   const std::string_view name = kernels.name;
-  static const ProbeLoops avx2 = [] {
-    ProbeLoops loops = avx2_probe_loops();
-    loops.nops = kNops;
+  if (name == "avx2") {
+    static const ProbeLoops loops = with_nops(avx2_probe_loops(), false);
     return loops;
-  }();
-  static const ProbeLoops avx512 = [] {
-    ProbeLoops loops = avx512_probe_loops();
-    loops.nops = kNops;
+  }
+  if (name == "avx512") {
+    static const ProbeLoops loops = with_nops(avx512_probe_loops(), kernels.has_bf16);
     return loops;
-  }();
-  static const ProbeLoops avx512_without_bf16 = [] {
-    ProbeLoops loops = avx512;
-    loops.bf16 = {};
-    return loops;
-  }();
-  if (name == "avx2") return avx2;
-  if (name == "avx512") return kernels.has_bf16 ? avx512 : avx512_without_bf16;
+  }
 #endif
   (void)kernels;
   return kPlain;
