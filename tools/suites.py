@@ -154,7 +154,7 @@ class Check:
     """A tool that is one test: exit status 0 passes, 77 skips (its output says why), all else fails."""
     name: str
     command: list
-    timeout: int = 900
+    timeout: int = 1800
 
     def run(self):
         status, output, seconds = execute(self.command, self.timeout)
