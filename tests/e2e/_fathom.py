@@ -145,3 +145,10 @@ class Terminal:
     def say(self, text):
         self.type(text)
         self.keys("Enter")
+
+
+def inspected(*arguments, code=0):
+    """What `fathom inspect --json` says, with this exit code."""
+    got, out, error = run("inspect", *arguments, "--json")
+    assert got == code, (got, error)
+    return json.loads(out)
