@@ -1,39 +1,17 @@
 #include "engine/token_work.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <optional>
-#include <string_view>
 
+#include "formats/tensor_role.h"
 #include "models/model.h"
 
 namespace fathom {
 namespace {
 
-bool contains(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
-
-/// The layer in "model.layers.3.mlp..." and "blk.3.ffn_...".
-std::optional<size_t> layer_of(std::string_view name) {
-  for (const std::string_view prefix : {"model.layers.", "blk."}) {
-    if (!name.starts_with(prefix)) continue;
-    size_t layer = 0;
-    const auto [end, error] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), layer);
-    if (error == std::errc()) return layer;
-  }
-  return std::nullopt;
-}
-
-bool is_embedding(std::string_view name) { return name == "token_embd.weight" || name == "model.embed_tokens.weight"; }
-bool is_head(std::string_view name) { return name == "output.weight" || name == "lm_head.weight"; }
-bool is_routed(std::string_view name) { return contains(name, "_exps.") || contains(name, ".mlp.experts."); }
-bool is_scale(std::string_view name) { return name.ends_with("_scale_inv"); }
-
-/// What no token's forward reads: MTP modules, and vectors that follow from the configuration.
+/// What no token's forward reads.
 bool is_unread(std::string_view name, const ModelConfig& config) {
-  const std::optional<size_t> layer = layer_of(name);
-  return contains(name, ".nextn.") || (layer && *layer >= config.num_hidden_layers) || name == "rope_freqs.weight" ||
-         name.ends_with(".inv_freq");
+  return is_mtp(name, config.num_hidden_layers) || is_derived(name);
 }
 
 }  // namespace

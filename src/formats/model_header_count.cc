@@ -1,9 +1,7 @@
 #include "formats/model_header_count.h"
 
-#include <charconv>
-#include <optional>
-
 #include "base/checked.h"
+#include "formats/tensor_role.h"
 
 namespace fathom {
 namespace {
@@ -11,27 +9,6 @@ namespace {
 constexpr uint64_t kUnbounded = ~uint64_t{0};
 
 void add(uint64_t& sum, uint64_t n) { sum = checked_add(sum, n).value_or(kUnbounded); }
-
-/// The layer in "model.layers.3.mlp..." and "blk.3.ffn_...".
-std::optional<uint64_t> layer_of(std::string_view name) {
-  for (std::string_view prefix : {std::string_view("model.layers."), std::string_view("blk.")}) {
-    if (!name.starts_with(prefix)) continue;
-    uint64_t layer = 0;
-    const char* begin = name.data() + prefix.size();
-    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
-    if (error == std::errc() && end != begin) return layer;
-  }
-  return std::nullopt;
-}
-
-bool contains(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
-
-bool is_scale(std::string_view name) { return name.ends_with("_scale_inv") || name.ends_with("weight_scale"); }
-bool is_derived(std::string_view name) { return name == "rope_freqs.weight" || name.ends_with(".inv_freq"); }
-bool is_routed(std::string_view name) {
-  return contains(name, ".mlp.experts.") || contains(name, "_exps.");  // ffn_gate_exps, not ffn_gate_shexp
-}
-bool is_embedding(std::string_view name) { return name == "token_embd.weight" || name == "model.embed_tokens.weight"; }
 
 void set_active(ParameterCount& count, const ExpertUse& use) {
   count.active = count.total;
@@ -108,12 +85,11 @@ ParameterCount count_parameters(std::span<const HeaderTensor> tensors, const Exp
   for (const HeaderTensor& t : tensors) {
     const std::string_view name = t.info.name;
     const uint64_t n = t.values();
-    const std::optional<uint64_t> at = layer_of(name);
     if (is_scale(name)) {
       add(count.scales, n);
     } else if (is_derived(name)) {
       add(count.other, n);
-    } else if (contains(name, ".nextn.") || (use.layers && at && *at >= use.layers)) {
+    } else if (is_mtp(name, use.layers)) {
       add(count.mtp, n);
     } else {
       add(count.total, n);
