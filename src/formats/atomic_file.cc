@@ -62,6 +62,14 @@ int create_locked(const std::filesystem::path& path) {
 }
 }  // namespace
 
+void require_room(const std::filesystem::path& path, uint64_t bytes) {
+  std::error_code unknown;
+  const std::filesystem::space_info space = std::filesystem::space(folder_of(path), unknown);
+  if (!unknown && space.available < bytes)
+    throw ResourceError(cat(path.string(), ": ", static_cast<double>(bytes) / 1e9, " GB are needed on the disk, ",
+                            static_cast<double>(space.available) / 1e9, " GB are free"));
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(regular_target(path)), aside_(path_) {
   remove_abandoned(path_);
   aside_ += cat(".", ::getpid(), kWriting);

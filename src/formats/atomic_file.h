@@ -3,9 +3,13 @@
 // Called by writers of model files. One thread.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 
 namespace fathom {
+
+/// Throws ResourceError with the numbers where the disk of `path` is known to have less than `bytes` free.
+void require_room(const std::filesystem::path& path, uint64_t bytes);
 
 class AtomicFile {
  public:

@@ -37,7 +37,7 @@ GgufKeys make_keys(const fs::path& folder, const Checkpoint& checkpoint, const G
   return keys;
 }
 
-void require_room(const fs::path& file, uint64_t bytes) {
+void require_disk(const fs::path& file, uint64_t bytes) {
   std::error_code error;
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   const fs::space_info space = fs::space(folder, error);
@@ -74,7 +74,7 @@ ToGgufResult convert_to_gguf(const fs::path& folder, const fs::path& file, const
   const GgufKeys keys = make_keys(folder, *checkpoint, plan, options.fathom_keys, result.notes);
   GgufWriter writer(file, keys, infos_of(plan));
   result.bytes = writer.total_bytes();
-  require_room(file, result.bytes);
+  require_disk(file, result.bytes);
   write_tensors(writer, *checkpoint, plan, options.threads, progress, result.notes);
   if (progress) progress(result.bytes, result.bytes);
   writer.commit();

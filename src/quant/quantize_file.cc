@@ -138,15 +138,6 @@ void refuse_same_file(const GgufFile& in, const std::filesystem::path& out) {
   }
 }
 
-void require_space(const std::filesystem::path& out, uint64_t bytes) {
-  std::error_code unknown;
-  const std::filesystem::path folder = out.has_parent_path() ? out.parent_path() : ".";
-  const std::filesystem::space_info space = std::filesystem::space(folder, unknown);
-  if (!unknown && space.available < bytes)
-    throw ResourceError(cat(out.string(), ": ", static_cast<double>(bytes) / 1e9, " GB are needed on the disk, ",
-                            static_cast<double>(space.available) / 1e9, " GB are free"));
-}
-
 /// The input's metadata, with file_type, quantization_version and quantize.imatrix.* set and split.* left out.
 GgufKeys quantized_keys(const GgufMetadata& in, const QuantizeOptions& options) {
   GgufKeys keys;
@@ -173,7 +164,7 @@ QuantizePlan plan_quantize(const GgufFile& in, const QuantizeOptions& options) {
 void quantize_file(const GgufFile& in, const QuantizePlan& plan, const std::filesystem::path& out,
                    const QuantizeOptions& options, const WorkProgress& progress) {
   refuse_same_file(in, out);
-  require_space(out, plan.bytes_after);  // before the file is begun; below with its header
+  require_room(out, plan.bytes_after);  // before the file is begun; below with its header
   std::vector<TensorInfo> targets;
   for (const PlannedTensor& t : plan.tensors) targets.push_back(t.target);
   GgufWriter writer(out, quantized_keys(in.metadata(), options), std::move(targets));

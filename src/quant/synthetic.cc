@@ -131,15 +131,6 @@ GgufKeys make_keys(const SyntheticShape& shape, const ModelConfig& config, const
   return keys;
 }
 
-void require_room(const std::filesystem::path& path, uint64_t bytes) {
-  std::error_code unknown;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const std::filesystem::space_info space = std::filesystem::space(folder, unknown);
-  if (!unknown && space.available < bytes)
-    throw ResourceError(cat(path.string(), ": ", static_cast<double>(bytes) / 1e9, " GB are needed on the disk, ",
-                            static_cast<double>(space.available) / 1e9, " GB are free"));
-}
-
 void fill(const TensorInfo& t, std::span<std::byte> piece, uint64_t seed) {
   if (!t.name.ends_with("_norm.weight")) return fill_random_blocks(t.dtype, piece, seed);
   const float one = 1;
