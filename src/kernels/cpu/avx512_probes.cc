@@ -22,57 +22,21 @@ void read(const std::byte* data, size_t n) {
       : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "cc", "memory");
 }
 
-// 12 chains hide a latency of 4 or 5 clocks on two pipes.
-void f32(size_t rounds) {
-  if (rounds == 0) return;
-  asm volatile(
-      "vzeroall\n\t"
-      "1:\n\t"
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t"
-      "vfmadd231ps %%zmm12, %%zmm13, %%zmm\\r\n\t"
-      ".endr\n\t"
-      "dec %0\n\t"
-      "jnz 1b\n\t"
-      "vzeroupper"
-      : "+r"(rounds)
-      :
-      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-        "xmm13", "xmm14", "xmm15", "cc");
-}
-
-void int8(size_t rounds) {
-  if (rounds == 0) return;
-  asm volatile(
-      "vzeroall\n\t"
-      "1:\n\t"
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t"
-      "vpdpbusd %%zmm12, %%zmm13, %%zmm\\r\n\t"
-      ".endr\n\t"
-      "dec %0\n\t"
-      "jnz 1b\n\t"
-      "vzeroupper"
-      : "+r"(rounds)
-      :
-      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-        "xmm13", "xmm14", "xmm15", "cc");
-}
-
-void bf16(size_t rounds) {
-  if (rounds == 0) return;
-  asm volatile(
-      "vzeroall\n\t"
-      "1:\n\t"
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t"
-      "vdpbf16ps %%zmm12, %%zmm13, %%zmm\\r\n\t"
-      ".endr\n\t"
-      "dec %0\n\t"
-      "jnz 1b\n\t"
-      "vzeroupper"
-      : "+r"(rounds)
-      :
-      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-        "xmm13", "xmm14", "xmm15", "cc");
-}
+// Twelve chains of one instruction hide a latency of 4 or 5 clocks on two pipes.
+#define FATHOM_TWELVE_CHAINS(name, instruction)                                                                      \
+  void name(size_t rounds) {                                                                                         \
+    if (rounds == 0) return;                                                                                         \
+    asm volatile("vzeroall\n 1:\n .irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n " instruction                                  \
+                 " %%zmm12, %%zmm13, %%zmm\\r\n .endr\n dec %0\n jnz 1b\n vzeroupper"                                \
+                 : "+r"(rounds)                                                                                      \
+                 :                                                                                                   \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
+                   "xmm12", "xmm13", "xmm14", "xmm15", "cc");                                                        \
+  }
+FATHOM_TWELVE_CHAINS(f32, "vfmadd231ps")
+FATHOM_TWELVE_CHAINS(int8, "vpdpbusd")
+FATHOM_TWELVE_CHAINS(bf16, "vdpbf16ps")
+#undef FATHOM_TWELVE_CHAINS
 
 }  // namespace
 
