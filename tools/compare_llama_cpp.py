@@ -298,17 +298,16 @@ def compare(args, scratch):
         args.json.write_text(json.dumps({"format": "fathom.comparison", "version": 1, "rows": rows}, indent=1) + "\n")
 
 
-def main():
+def run_in_scratch(compare_all, args):
     """0 done, 1 something is missing or failed; the reason goes to stderr."""
-    args = parse_arguments()
     try:
         with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-            compare(args, pathlib.Path(scratch))
+            compare_all(args, pathlib.Path(scratch))
     except (Failure, OSError, ValueError) as error:
-        print(f"compare_llama_cpp: {error}", file=sys.stderr)
+        print(f"{pathlib.Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_in_scratch(compare, parse_arguments()))

@@ -15,11 +15,10 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy
 
-from compare_llama_cpp import Failure, Fathom, log_softmax
+from compare_llama_cpp import Failure, Fathom, log_softmax, run_in_scratch
 
 TYPES = "Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,IQ4_NL,IQ4_XS,Q4_0,Q8_0"
 UNWEIGHTED = ("Q8_0",)  # types whose blocks take no notice of importances
@@ -128,17 +127,5 @@ def compare(args, scratch):
         args.json.write_text(json.dumps({"format": "fathom.quantizers", "version": 1, "rows": rows}, indent=1) + "\n")
 
 
-def main():
-    """0 done, 1 something is missing or failed; the reason goes to stderr."""
-    args = parse_arguments()
-    try:
-        with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-            compare(args, pathlib.Path(scratch))
-    except (Failure, OSError, ValueError) as error:
-        print(f"compare_quantizers: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_in_scratch(compare, parse_arguments()))
