@@ -9,7 +9,7 @@
 namespace fathom {
 namespace {
 
-/// Wants logits `count` times, and goes on with `next` tokens that were fixed before.
+/// Wants logits once more than there are `next` tokens, and goes on with those.
 class Fed final : public Running {
  public:
   Fed(Session& session, std::vector<TokenId> next) : session_(session), next_(std::move(next)) {}

@@ -46,12 +46,16 @@ RunNumerics choose_numerics(const EngineOptions& options, const std::vector<Tens
           options.cache_type.value_or(profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16)};
 }
 
+namespace {
+
 /// Of the tensor, not of the configuration: what a file claims takes no memory before its tensors are checked.
 size_t embedding_rows(const Checkpoint& checkpoint) {
   constexpr std::string_view kName = "model.embed_tokens.weight";
   const Shape shape = checkpoint.has(kName) ? checkpoint.find(kName).data.shape() : Shape{};
   return shape.rank() > 0 ? static_cast<size_t>(shape[0]) : 0;
 }
+
+}  // namespace
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   if (options.prefill_chunk == 0 || options.sequences == 0)

@@ -22,8 +22,8 @@ struct MemoryNeeds {
   uint64_t total(uint64_t ctx, uint64_t sequences) const;
 };
 
-/// Packed weights: matrices as stored, their rows filled up to whole panels of 16, vectors as f32; a joined kv_b_proj
-/// in blocks or FP8 is split as f32 (models/weights.h). `tensors`: of the whole model, with Hugging Face's names or
+/// Packed weights: matrices in whole panels of 16 rows (kernels/kernels.h), vectors as f32; a joined kv_b_proj in
+/// blocks or FP8 is split as f32 (models/weights.h). `tensors`: of the whole model, with Hugging Face's names or
 /// GGUF's.
 uint64_t packed_weight_bytes(std::span<const TensorInfo> tensors);
 

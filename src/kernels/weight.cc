@@ -65,7 +65,8 @@ void Weight::row(size_t o, float* out) const {
   const std::byte* from = view_.data + o / kPanelRows * view_.panel_bytes();
   if (is_packed(dtype())) {
     std::byte block[256];
-    for (size_t b = 0; b < blocks; ++b, from += group_bytes(dtype())) {
+    const size_t group = group_bytes(dtype());
+    for (size_t b = 0; b < blocks; ++b, from += group) {
       unpack_block(block, dtype(), from, o % kPanelRows);
       dequantize(dtype(), block, out + b * type.block_size, type.block_size);
     }

@@ -69,7 +69,8 @@ struct FromGroups {
   return _mm256_set1_epi32(bits);
 }
 
-/// sums[r] += scale * (bytes - offset where `wide`) . q over sub-block s, lanes over the 8 rows at `half`.
+/// sums[r] += scale * bytes . q, the offset taken off where it is 128, over sub-block s, lanes over the 8 rows at
+/// `half`.
 template <DType type, int R, class From>
 [[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const From& from, size_t s, size_t half,
                                                  __m256i scale, const int8_t* q, size_t q_stride) {
