@@ -77,13 +77,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("out", help="the file to write")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the noise (default: %(default)s)")
     args = parser.parse_args()
     reader = gguf.GGUFReader(args.model)
     hidden = reader.fields.get("llama.embedding_length")
     if hidden is None or hidden.contents() != HIDDEN:
         print(f"make_quantizer_source: {args.model}: expected SmolLM2-135M, of hidden size {HIDDEN}", file=sys.stderr)
         return 1
-    writer, random = gguf.GGUFWriter(args.out, "llama"), numpy.random.default_rng(SEED)
+    writer, random = gguf.GGUFWriter(args.out, "llama"), numpy.random.default_rng(args.seed)
     for field in reader.fields.values():
         if field.name not in SKIPPED and not field.name.startswith("GGUF."):
             writer.add_key_value(field.name, changed(field), field.types[0],

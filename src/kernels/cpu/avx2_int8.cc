@@ -2,6 +2,7 @@
 // type allows (simd_unpack.h), then one vpmaddwd widens them and multiplies by the integer scale of the sub-block.
 // Sums inside a block are exact integers in any order, so this order is free (spec/numerics.md 3).
 #include "kernels/cpu/avx2.h"
+#include "kernels/cpu/avx2_int8_asm.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_int8.h"
 
@@ -43,10 +44,11 @@ struct FromGroups {
   const uint8_t* group;
 
   [[gnu::always_inline]] inline __m256i codes(size_t s, int step, size_t half) const {
-    if constexpr (!has_sub_blocks<type>()) return Unpack::template codes8<type>(group + s * kBytes, 0, step, half);
+    if constexpr (!has_sub_blocks<type>())
+      return Unpack::template codes8<type, true>(group + s * kBytes, 0, step, half);
     constexpr size_t kPerGroup = 32 / static_cast<size_t>(int8_traits<type>().sub_block);
     const int skipped = kPerGroup == 2 && s % 2 == 1 ? 4 : 0;
-    return Unpack::template codes8<type>(group, s / kPerGroup, step + skipped, half);
+    return Unpack::template codes8<type, true>(group, s / kPerGroup, step + skipped, half);
   }
   [[gnu::always_inline]] inline __m256i scale(size_t s, size_t half) const {
     return Unpack::template scales8<type>(group, s, half);
@@ -81,11 +83,9 @@ template <DType type, int R, class From>
     __m256i pairs[R];
 #pragma GCC unroll 8
     for (int j = 0; j < kGroup; ++j) {
-      __m256i weights = from.codes(s, step + j, half), size = weights;
-      if constexpr (kTraits.offset == 128) {
-        weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
-        size = _mm256_abs_epi8(weights);  // 128 for -128: read as unsigned
-      }
+      const __m256i weights = from.codes(s, step + j, half);
+      __m256i size = weights;
+      if constexpr (kTraits.offset == 128) size = _mm256_abs_epi8(weights);  // 128 for -128: read as unsigned
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         __m256i x = broadcast4(q + static_cast<size_t>(r) * q_stride + 4 * static_cast<size_t>(step + j));
@@ -158,16 +158,111 @@ template <DType type, int R, class From>
   }
 }
 
+/// The same for six rows of activations and all 16 rows of the panel: sums[t][lane] of sub-block (or block of 32) s.
+template <DType type, bool add>
+[[gnu::always_inline]] inline void six_sub_block(int32_t (&sums)[6][16], const PanelSlice& slice, size_t s,
+                                                 const void* scale, const int8_t* q, size_t q_stride) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  constexpr size_t kSteps = kTraits.sub_block / 4;
+  const uint8_t* w = &slice.w[s * kSteps][0][0];
+  q += 4 * kSteps * s;
+  if constexpr (kTraits.offset == 128) {
+    multiply_six_signed<add>(sums, w, q, q_stride, scale);
+  } else {
+    constexpr size_t kGroup = static_cast<size_t>(kTraits.pair_sums) < kSteps ? kTraits.pair_sums : kSteps;
+    multiply_six<kGroup, add>(sums, w, q, q_stride, scale);
+#pragma GCC unroll 2
+    for (size_t step = kGroup; step < kSteps; step += kGroup)
+      multiply_six<kGroup, true>(sums, w + 64 * step, q + 4 * step, q_stride, scale);
+  }
+}
+
+/// Six rows' chains of 16 outputs, continued over blocks of 32.
+template <DType type>
+inline void six_blocks(float (&acc)[6][16], const PanelSlice& slice, size_t blocks, const Activations& x) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  alignas(32) static constexpr int16_t kOnes[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  alignas(32) int32_t sums[6][16];
+  for (size_t b = 0; b < blocks; ++b) {
+    six_sub_block<type, false>(sums, slice, b, kOnes, x.q, x.q_stride);
+    for (size_t r = 0; r < 6; ++r) {
+      const int16_t* s = x.sums + r * x.sums_stride + 2 * b;
+      const __m256 dx = _mm256_broadcast_ss(x.d + r * x.d_stride + b);
+      const int sum = s[0] + s[1];
+      for (size_t half = 0; half < 16; half += 8) {
+        const FromSlice<type> from{slice};
+        __m256i whole = from.load(&sums[r][half]);
+        if constexpr (kTraits.offset != 0 && kTraits.offset != 128)
+          whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(kTraits.offset * sum));
+        __m256 a = _mm256_load_ps(&acc[r][half]);
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(from.d(b, half), dx), a);
+        if constexpr (kTraits.minimum != 0)
+          a = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(sum)), _mm256_mul_ps(from.m(b, half), dx), a);
+        _mm256_store_ps(&acc[r][half], a);
+      }
+    }
+  }
+}
+
+/// ... over one block of 256.
+template <DType type>
+inline void six_super_block(float (&acc)[6][16], const PanelSlice& slice, const Activations& x) {
+  constexpr Int8Traits kTraits = int8_traits<type>();
+  constexpr bool kSecondary = kTraits.minimum != 0 || kTraits.offset != 128;
+  alignas(32) int32_t sums[6][16];
+  six_sub_block<type, false>(sums, slice, 0, slice.scale[0], x.q, x.q_stride);
+  for (size_t s = 1; s < 256 / kTraits.sub_block; ++s)
+    six_sub_block<type, true>(sums, slice, s, slice.scale[s], x.q, x.q_stride);
+  const FromSlice<type> from{slice};
+  for (size_t half = 0; half < 16; half += 8) {
+    __m256i secondary[6];
+#pragma GCC unroll 6
+    for (size_t r = 0; r < 6; ++r) secondary[r] = _mm256_setzero_si256();
+    if constexpr (kSecondary)
+      for (size_t g = 0; g < 8; ++g) {
+        const __m256i c = from.secondary(g, half);
+#pragma GCC unroll 6
+        for (size_t r = 0; r < 6; ++r) {
+          const __m256i pair = broadcast4(x.sums + r * x.sums_stride + 2 * g);
+          secondary[r] = _mm256_add_epi32(secondary[r], _mm256_madd_epi16(c, pair));
+        }
+      }
+    const __m256 d = from.d(0, half);
+#pragma GCC unroll 6
+    for (size_t r = 0; r < 6; ++r) {
+      const __m256 dx = _mm256_broadcast_ss(x.d + r * x.d_stride);
+      __m256i whole = from.load(&sums[r][half]);
+      if constexpr (kSecondary && kTraits.minimum == 0) whole = _mm256_sub_epi32(whole, secondary[r]);
+      __m256 a = _mm256_load_ps(&acc[r][half]);
+      a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, dx), a);
+      if constexpr (kTraits.minimum != 0)
+        a = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(secondary[r]), _mm256_mul_ps(from.m(0, half), dx), a);
+      _mm256_store_ps(&acc[r][half], a);
+    }
+  }
+}
+
+/// n <= 16 floats; of a whole panel without a call.
+inline void copy_row(float* to, const float* from, size_t n) {
+  if (n == 16)
+    __builtin_memcpy(to, from, 64);
+  else
+    __builtin_memcpy(to, from, 4 * n);
+}
+
 struct Int8Kernel {
   using Simd = avx2::Simd;
-  static constexpr int kRows = 4;  // 4 accumulators of int16 and 4 of int32
+  static constexpr int kRows = 6;
   static constexpr int kDirectRows = 4;
+  static constexpr bool kSignedBytes = true;
   static constexpr size_t kAhead = 2048;  // bytes that are fetched ahead of few rows' products
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>
   static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
                    bool first) {
+    if constexpr (R == 6) return six_rows<type>(y, y_stride, rows, slice, blocks, x, first);
     for (size_t half = 0; half < rows; half += 8) {
       const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
       __m256 acc[R];
@@ -181,6 +276,18 @@ struct Int8Kernel {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) _mm256_maskstore_ps(y + static_cast<size_t>(r) * y_stride + half, mask, acc[r]);
     }
+  }
+
+  template <DType type>
+  static void six_rows(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
+                       const Activations& x, bool first) {
+    alignas(32) float acc[6][16] = {};
+    for (size_t r = 0; r < 6 && !first; ++r) copy_row(acc[r], y + r * y_stride, rows);
+    if constexpr (has_sub_blocks<type>())
+      six_super_block<type>(acc, slice, x);
+    else
+      six_blocks<type>(acc, slice, blocks, x);
+    for (size_t r = 0; r < 6; ++r) copy_row(y + r * y_stride, acc[r], rows);
   }
 
   /// R rows of one panel's outputs over all of K, in pieces of up to 256 values, which stay in L1 for the second half

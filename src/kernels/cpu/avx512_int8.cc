@@ -106,6 +106,7 @@ template <DType type, int R>
 struct Int8Kernel {
   using Simd = avx512::Simd;
   static constexpr int kRows = 8, kDirectRows = 0;
+  static constexpr bool kSignedBytes = false;
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>

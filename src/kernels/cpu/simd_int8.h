@@ -1,7 +1,7 @@
 // The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
-//   Kernel::Simd, Kernel::kRows, Kernel::tile<type, R>(y, y_stride, rows, slice, blocks, activations, first);
-//   up to kDirectRows rows (0: none) go without a slice: Kernel::direct<type, R>(y, y_stride, rows, groups, blocks,
-//   activations), over all of K.
+//   Kernel::Simd, Kernel::kRows, Kernel::kSignedBytes (simd_unpack.h), Kernel::tile<type, R>(y, y_stride, rows, slice,
+//   blocks, activations, first); up to kDirectRows rows (0: none) go without a slice: Kernel::direct<type, R>(y,
+//   y_stride, rows, groups, blocks, activations), over all of K.
 // Kernel is private to the including file, so these templates are too. Pure functions, any thread.
 #pragma once
 #include <cstddef>
@@ -62,7 +62,7 @@ struct Int8Panels {
       for (size_t k = 0; k < K; k += kSliceValues) {
         const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
         const uint8_t* src = data + (p * (K / kBlock) + b) * planes<type>().bytes;
-        Unpack<typename Kernel::Simd>::template slice<type>(slice, src, blocks);
+        Unpack<typename Kernel::Simd>::template slice<type, Kernel::kSignedBytes>(slice, src, blocks);
         for_tiles<Kernel::kRows>(T, [&]<int R>(size_t t) {
           const Activations tile_x = {
               x.q + t * K + k, x.d + t * (K / kBlock) + b, x.sums + (t * K + k) / 16, K, K / kBlock, K / 16};

@@ -80,8 +80,8 @@ struct alignas(64) PanelSlice {
 
 template <class S>
 struct Unpack {
-  /// `blocks` groups from src on: one of 256 values, or up to 8 of 32.
-  template <DType type>
+  /// `blocks` groups from src on: one of 256 values, or up to 8 of 32. is_signed: bytes of offset 128 without it.
+  template <DType type, bool is_signed = false>
   static void slice(PanelSlice& out, const uint8_t* src, size_t blocks) {
     constexpr Planes kAt = planes<type>();
     if constexpr (has_sub_blocks<type>()) {
@@ -99,22 +99,22 @@ struct Unpack {
 #pragma GCC unroll 8
         for (int step = 0; step < 8; ++step)
           for (size_t r = 0; r < 16; r += 8)
-            store(&out.w[8 * (b + g) + static_cast<size_t>(step)][r][0], codes8<type>(src, g, step, r));
+            store(&out.w[8 * (b + g) + static_cast<size_t>(step)][r][0], codes8<type, is_signed>(src, g, step, r));
     }
   }
 
   // ---- of one group, for the eight rows from r on
 
-  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
-  template <DType type>
+  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off; is_signed: unless it is 128.
+  template <DType type, bool is_signed = false>
   [[gnu::always_inline]] static inline __m256i codes8(const uint8_t* group, size_t g, int step, size_t r) {
     constexpr Planes kAt = planes<type>();
     const __m256i code = field8<kAt.code_bits>(group + kAt.codes, g, step, r);
     if constexpr (type == DType::kQ8_0) {
-      return _mm256_xor_si256(code, _mm256_set1_epi8(-128));
+      return is_signed ? code : _mm256_xor_si256(code, _mm256_set1_epi8(-128));
     } else if constexpr (type == DType::kIQ4_NL || type == DType::kIQ4_XS) {
       const __m128i values = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
-      return look_up(_mm_xor_si128(values, _mm_set1_epi8(-128)), code);
+      return look_up(is_signed ? values : _mm_xor_si128(values, _mm_set1_epi8(-128)), code);
     } else if constexpr (type == DType::kMXFP4) {
       return look_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), code);
     } else if constexpr (kAt.high_bits != 0) {

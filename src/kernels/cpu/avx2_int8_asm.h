@@ -1,0 +1,129 @@
+// The innermost loops of linear_int8's products with many rows, their sixteen registers assigned by hand: g++ 12 spills
+// them where intrinsics name them (16 to 30% of the speed). Included by avx2_int8.cc alone. Pure functions.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fathom::avx2 {
+namespace {
+
+#define FATHOM_YMM                                                                                                    \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+      "xmm14", "xmm15", "memory"
+// Four bytes of one row of activations in every dword of ymm14, times those of 16 rows of weights (ymm12, ymm13):
+// pairs of products, begun in or added to two registers of int16.
+#define FATHOM_BEGIN_ROW(x, lo, hi)       \
+  "vpbroadcastd " x                       \
+  ", %%ymm14\n\t"                         \
+  "vpmaddubsw %%ymm14, %%ymm12, %%ymm" lo \
+  "\n\t"                                  \
+  "vpmaddubsw %%ymm14, %%ymm13, %%ymm" hi "\n\t"
+#define FATHOM_ADD_ROW(x, lo, hi)            \
+  "vpbroadcastd " x                          \
+  ", %%ymm14\n\t"                            \
+  "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n\t" \
+  "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n\t" \
+  "vpaddw %%ymm15, %%ymm" lo ", %%ymm" lo    \
+  "\n\t"                                     \
+  "vpaddw %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
+#define FATHOM_STEP(row, step)                                                                                         \
+  "vmovdqa 64*" step                                                                                                   \
+  "(%[w]), %%ymm12\n\t"                                                                                                \
+  "vmovdqa 64*" step "+32(%[w]), %%ymm13\n\t" row("4*" step "(%[x])", "0", "1") row("4*" step "(%[x],%[k])", "2", "3") \
+      row("4*" step "(%[x],%[k],2)", "4", "5") row("4*" step "(%[x3])", "6", "7")                                      \
+          row("4*" step "(%[x3],%[k])", "8", "9") row("4*" step "(%[x3],%[k],2)", "10", "11")
+// int16 pairs to int32, times the scales of ymm12 and ymm13; then kept, or added to what is there.
+#define FATHOM_WIDEN                         \
+  "vmovdqa (%[scale]), %%ymm12\n\t"          \
+  "vmovdqa 32(%[scale]), %%ymm13\n\t"        \
+  ".irp r, 0,2,4,6,8,10\n\t"                 \
+  "vpmaddwd %%ymm12, %%ymm\\r, %%ymm\\r\n\t" \
+  ".endr\n\t"                                \
+  ".irp r, 1,3,5,7,9,11\n\t"                 \
+  "vpmaddwd %%ymm13, %%ymm\\r, %%ymm\\r\n\t" \
+  ".endr\n\t"
+#define FATHOM_KEEP                       \
+  ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t" \
+  "vmovdqa %%ymm\\r, 32*\\r(%[sums])\n\t" \
+  ".endr"
+#define FATHOM_ADD                                 \
+  ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t"          \
+  "vpaddd 32*\\r(%[sums]), %%ymm\\r, %%ymm\\r\n\t" \
+  "vmovdqa %%ymm\\r, 32*\\r(%[sums])\n\t"          \
+  ".endr"
+
+/// sums[t][lane] = or += scale[lane] * the sum over 4 * steps values of w x: 16 rows of unsigned bytes w
+/// [steps][16][4], six rows of x, k bytes apart; scale: 16 times two equal int16. Pair sums stay in int16: the caller
+/// knows that `steps` of them fit.
+template <int steps, bool add>
+[[gnu::always_inline]] inline void multiply_six(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x, size_t k,
+                                                const void* scale) {
+  static_assert(steps == 2 || steps == 4 || steps == 8);
+#define FATHOM_MULTIPLY(more, end)                                                                             \
+  asm volatile(FATHOM_STEP(FATHOM_BEGIN_ROW, "0") ".irp step, " more "\n\t" FATHOM_STEP(                       \
+                   FATHOM_ADD_ROW, "\\step") ".endr\n\t" FATHOM_WIDEN end                                      \
+               :                                                                                               \
+               : [w] "r"(w), [x] "r"(x), [x3] "r"(x + 3 * k), [k] "r"(k), [scale] "r"(scale), [sums] "r"(sums) \
+               : FATHOM_YMM)
+  if constexpr (steps == 8 && add) FATHOM_MULTIPLY("1,2,3,4,5,6,7", FATHOM_ADD);
+  if constexpr (steps == 8 && !add) FATHOM_MULTIPLY("1,2,3,4,5,6,7", FATHOM_KEEP);
+  if constexpr (steps == 4 && add) FATHOM_MULTIPLY("1,2,3", FATHOM_ADD);
+  if constexpr (steps == 4 && !add) FATHOM_MULTIPLY("1,2,3", FATHOM_KEEP);
+  if constexpr (steps == 2 && add) FATHOM_MULTIPLY("1", FATHOM_ADD);
+  if constexpr (steps == 2 && !add) FATHOM_MULTIPLY("1", FATHOM_KEEP);
+#undef FATHOM_MULTIPLY
+}
+
+// Weights of the whole signed range: |w| times x with w's sign, widened and scaled at once, in twelve sums of int32.
+#define FATHOM_SIGNED_ROW(x, step, lo, hi)      \
+  "vpbroadcastd " x                             \
+  ", %%ymm14\n\t"                               \
+  "vpsignb 64*" step                            \
+  "(%[w]), %%ymm14, %%ymm15\n\t"                \
+  "vpsignb 64*" step                            \
+  "+32(%[w]), %%ymm14, %%ymm14\n\t"             \
+  "vpmaddubsw %%ymm15, %%ymm12, %%ymm15\n\t"    \
+  "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n\t"    \
+  "vpmaddwd (%[scale]), %%ymm15, %%ymm15\n\t"   \
+  "vpmaddwd 32(%[scale]), %%ymm14, %%ymm14\n\t" \
+  "vpaddd %%ymm15, %%ymm" lo ", %%ymm" lo       \
+  "\n\t"                                        \
+  "vpaddd %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
+
+/// The same over 32 values for signed bytes w, -128 too.
+template <bool add>
+[[gnu::always_inline]] inline void multiply_six_signed(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x,
+                                                       size_t k, const void* scale) {
+#define FATHOM_MULTIPLY(end)                                                                                        \
+  asm volatile(                                                                                                     \
+      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t vpxor %%ymm\\r, %%ymm\\r, %%ymm\\r\n\t .endr\n\t"                      \
+      ".irp step, 0,1,2,3,4,5,6,7\n\t"                                                                              \
+      "vpabsb 64*\\step(%[w]), %%ymm12\n\t"                                                                         \
+      "vpabsb 64*\\step+32(%[w]), %%ymm13\n\t" FATHOM_SIGNED_ROW("4*\\step(%[x])", "\\step", "0", "1")              \
+          FATHOM_SIGNED_ROW("4*\\step(%[x],%[k])", "\\step", "2", "3") FATHOM_SIGNED_ROW(                           \
+              "4*\\step(%[x],%[k],2)", "\\step", "4", "5") FATHOM_SIGNED_ROW("4*\\step(%[x3])", "\\step", "6", "7") \
+              FATHOM_SIGNED_ROW("4*\\step(%[x3],%[k])", "\\step", "8", "9")                                         \
+                  FATHOM_SIGNED_ROW("4*\\step(%[x3],%[k],2)", "\\step", "10", "11") ".endr\n\t" end                 \
+      :                                                                                                             \
+      : [w] "r"(w), [x] "r"(x), [x3] "r"(x + 3 * k), [k] "r"(k), [scale] "r"(scale), [sums] "r"(sums)               \
+      : FATHOM_YMM)
+  if constexpr (add)
+    FATHOM_MULTIPLY(FATHOM_ADD);
+  else
+    FATHOM_MULTIPLY(FATHOM_KEEP);
+#undef FATHOM_MULTIPLY
+}
+
+#undef FATHOM_YMM
+#undef FATHOM_BEGIN_ROW
+#undef FATHOM_ADD_ROW
+#undef FATHOM_STEP
+#undef FATHOM_WIDEN
+#undef FATHOM_KEEP
+#undef FATHOM_ADD
+#undef FATHOM_SIGNED_ROW
+
+}  // namespace
+}  // namespace fathom::avx2
