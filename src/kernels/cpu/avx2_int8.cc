@@ -32,6 +32,10 @@ struct FromSlice {
   [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
     return load(&slice.secondary[g][half][0]);
   }
+  /// Minima of sub-blocks of 32: 2 g in the low int16 of each row, 2 g + 1 in the high one.
+  [[gnu::always_inline]] inline __m256i two_minima(size_t g, size_t half) const {
+    return _mm256_blend_epi16(secondary(2 * g, half), secondary(2 * g + 1, half), 0xaa);
+  }
   [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const { return _mm256_load_ps(&slice.d[b][half]); }
   [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const { return _mm256_load_ps(&slice.m[b][half]); }
 };
@@ -56,6 +60,9 @@ struct FromGroups {
   [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
     return Unpack::template secondary8<type>(group, g, half);
   }
+  [[gnu::always_inline]] inline __m256i two_minima(size_t g, size_t half) const {
+    return Unpack::template two_minima8<type>(group, g, half);
+  }
   [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const {
     return Unpack::template d8<type>(group + b * kBytes, half);
   }
@@ -69,6 +76,39 @@ struct FromGroups {
   int bits;
   __builtin_memcpy(&bits, p, 4);
   return _mm256_set1_epi32(bits);
+}
+
+/// Sums over k of the minima, or of offset * scale, times q, for the 8 rows at `half` of a block of 256.
+template <DType type, int R, class From>
+[[gnu::always_inline]] inline void secondary_sums(__m256i (&sums)[R], const From& from, size_t half,
+                                                  const Activations& x) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
+  if constexpr (int8_traits<type>().sub_block == 32) {  // q summed over 32 values, two of these sums at a time
+    alignas(16) int16_t q32[R][8];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto* q16 = reinterpret_cast<const __m256i*>(x.sums + static_cast<size_t>(r) * x.sums_stride);
+      const __m256i s = _mm256_madd_epi16(_mm256_loadu_si256(q16), _mm256_set1_epi16(1));
+      _mm_store_si128(reinterpret_cast<__m128i*>(q32[r]),
+                      _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+    }
+    for (size_t g = 0; g < 4; ++g) {
+      const __m256i minima = from.two_minima(g, half);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+        sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(minima, broadcast4(&q32[r][2 * g])));
+    }
+  } else {
+    for (size_t g = 0; g < 8; ++g) {
+      const __m256i c = from.secondary(g, half);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const __m256i pair = broadcast4(x.sums + static_cast<size_t>(r) * x.sums_stride + 2 * g);
+        sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(c, pair));
+      }
+    }
+  }
 }
 
 /// sums[r] += scale * bytes . q, the offset taken off where it is 128, over sub-block s, lanes over the 8 rows at
@@ -135,18 +175,10 @@ template <DType type, int R, class From>
   constexpr bool kSecondary = kTraits.minimum != 0 || kTraits.offset != 128;
   __m256i sums[R], secondary[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sums[r] = secondary[r] = _mm256_setzero_si256();
+  for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
   for (size_t s = 0; s < 256 / kSub; ++s)
     add_sub_block<type, R>(sums, from, s, half, from.scale(s, half), x.q + s * kSub, x.q_stride);
-  if constexpr (kSecondary)
-    for (size_t g = 0; g < 8; ++g) {
-      const __m256i c = from.secondary(g, half);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const __m256i pair = broadcast4(x.sums + static_cast<size_t>(r) * x.sums_stride + 2 * g);
-        secondary[r] = _mm256_add_epi32(secondary[r], _mm256_madd_epi16(c, pair));
-      }
-    }
+  if constexpr (kSecondary) secondary_sums<type, R>(secondary, from, half, x);
   const __m256 d = from.d(0, half);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
@@ -217,17 +249,7 @@ inline void six_super_block(float (&acc)[6][16], const PanelSlice& slice, const 
   const FromSlice<type> from{slice};
   for (size_t half = 0; half < 16; half += 8) {
     __m256i secondary[6];
-#pragma GCC unroll 6
-    for (size_t r = 0; r < 6; ++r) secondary[r] = _mm256_setzero_si256();
-    if constexpr (kSecondary)
-      for (size_t g = 0; g < 8; ++g) {
-        const __m256i c = from.secondary(g, half);
-#pragma GCC unroll 6
-        for (size_t r = 0; r < 6; ++r) {
-          const __m256i pair = broadcast4(x.sums + r * x.sums_stride + 2 * g);
-          secondary[r] = _mm256_add_epi32(secondary[r], _mm256_madd_epi16(c, pair));
-        }
-      }
+    if constexpr (kSecondary) secondary_sums<type, 6>(secondary, from, half, x);
     const __m256 d = from.d(0, half);
 #pragma GCC unroll 6
     for (size_t r = 0; r < 6; ++r) {
@@ -281,8 +303,12 @@ struct Int8Kernel {
   template <DType type>
   static void six_rows(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
                        const Activations& x, bool first) {
-    alignas(32) float acc[6][16] = {};
-    for (size_t r = 0; r < 6 && !first; ++r) copy_row(acc[r], y + r * y_stride, rows);
+    alignas(32) float acc[6][16];
+    for (size_t r = 0; r < 6; ++r) {
+      _mm256_store_ps(acc[r], _mm256_setzero_ps());
+      _mm256_store_ps(acc[r] + 8, _mm256_setzero_ps());
+      if (!first) copy_row(acc[r], y + r * y_stride, rows);
+    }
     if constexpr (has_sub_blocks<type>())
       six_super_block<type>(acc, slice, x);
     else

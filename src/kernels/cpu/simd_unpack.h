@@ -147,6 +147,12 @@ struct Unpack {
     if constexpr (kTraits.minimum != 0) return pairs;
     return _mm256_mullo_epi16(pairs, _mm256_set1_epi16(kTraits.offset));
   }
+  /// Minima of sub-blocks 2 g and 2 g + 1 of 32 values as int16 pairs.
+  template <DType type>
+  [[gnu::always_inline]] static inline __m256i two_minima8(const uint8_t* group, size_t g, size_t r) {
+    const uint8_t* at = group + planes<type>().minima + 32 * g + r;
+    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(bytes8(at), bytes8(at + 16)));
+  }
   template <DType type>
   [[gnu::always_inline]] static inline __m256 d8(const uint8_t* group, size_t r) {
     if constexpr (type == DType::kMXFP4) {
