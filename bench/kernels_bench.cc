@@ -82,7 +82,7 @@ void bench_linear(const Kernels& k, Profile profile, DType type, size_t K, size_
 }
 
 void bench_attention(const Kernels& k, CacheType type, size_t group, size_t n) {
-  const size_t d = 128, kv_heads = 2, part = 64 * kv_heads * d * element_bytes(type);
+  const size_t d = 128, kv_heads = 2, part = 64 * kv_heads * cache_bytes(type, d);
   std::vector<uint8_t> bytes((n + 63) / 64 * 2 * part);
   std::vector<std::byte*> pages;
   for (size_t p = 0; p < (n + 63) / 64; ++p) pages.push_back(reinterpret_cast<std::byte*>(bytes.data() + p * 2 * part));
@@ -100,10 +100,10 @@ void bench_attention(const Kernels& k, CacheType type, size_t group, size_t n) {
 
 void bench_attention_mla(const Kernels& k, CacheType type, size_t n) {
   const size_t heads = 16, latent = 512, rope = 64, width = latent + rope;
-  std::vector<uint8_t> bytes((n + 63) / 64 * 64 * width * element_bytes(type));
+  std::vector<uint8_t> bytes((n + 63) / 64 * 64 * cache_bytes(type, width));
   std::vector<std::byte*> pages;
   for (size_t p = 0; p < (n + 63) / 64; ++p)
-    pages.push_back(reinterpret_cast<std::byte*>(bytes.data() + p * 64 * width * element_bytes(type)));
+    pages.push_back(reinterpret_cast<std::byte*>(bytes.data() + p * 64 * cache_bytes(type, width)));
   const KvPages kv = {pages.data(), 0, 0, type};
   const std::vector<float> row = testing::random_floats(width, 1), q = testing::random_floats(heads * width, 2);
   for (size_t i = 0; i < n; ++i) k.store_latent(kv, i, row.data(), width);

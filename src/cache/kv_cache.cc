@@ -3,14 +3,14 @@
 namespace fathom {
 
 void KvLayout::add_gqa(size_t kv_heads, size_t d) {
-  const size_t bytes = kv_heads * kPagePositions * d * element_bytes(type);
+  const size_t bytes = kv_heads * kPagePositions * cache_bytes(type, d);
   layers.push_back({page_bytes, page_bytes + bytes, type});
   page_bytes += 2 * bytes;
 }
 
 void KvLayout::add_mla(size_t width) {
   layers.push_back({page_bytes, page_bytes, type});
-  page_bytes += kPagePositions * width * element_bytes(type);
+  page_bytes += kPagePositions * cache_bytes(type, width);
 }
 
 std::optional<std::byte*> KvPool::take_page() {

@@ -7,6 +7,7 @@
 #include "cli/sanitize.h"
 #include "engine/answer.h"
 #include "engine/engine.h"
+#include "engine/identity.h"
 #include "kernels/kernels.h"
 
 namespace fathom {
@@ -14,8 +15,7 @@ namespace fathom {
 EngineOptions engine_options(const Settings& settings) {
   EngineOptions options;
   if (const auto profile = settings.text("profile")) options.profile = profile_from_name(*profile);
-  if (const auto type = settings.text("cache-type"))
-    options.cache_type = *type == "f32" ? CacheType::kF32 : CacheType::kBF16;
+  if (const auto type = settings.text("cache-type")) options.cache_type = cache_type_from_name(*type);
   options.threads = settings.count("threads").value_or(0);
   options.ctx = settings.count("ctx").value_or(0);
   if (const Settings::Entry* wanted = settings.find("kernels")) {
@@ -72,11 +72,10 @@ AnswerOptions answer_options(const Engine& engine, const Settings& settings) {
 
 std::string first_line(const Engine& engine, uint64_t seed) {
   const EngineInfo& info = engine.info();
-  const char* cache = info.cache_type == CacheType::kF32 ? "f32" : "bf16";
   const std::string model = std::filesystem::path(info.path).filename().string();
-  return sanitized(cat(model.empty() ? info.path : model, ", profile ", name(info.profile), ", cache ", cache,
-                       ", kernels ", info.kernels, ", ", info.threads, info.threads == 1 ? " thread" : " threads",
-                       ", ctx ", info.ctx, ", seed ", seed));
+  return sanitized(cat(model.empty() ? info.path : model, ", profile ", name(info.profile), ", cache ",
+                       name(info.cache_type), ", kernels ", info.kernels, ", ", info.threads,
+                       info.threads == 1 ? " thread" : " threads", ", ctx ", info.ctx, ", seed ", seed));
 }
 
 }  // namespace fathom

@@ -16,7 +16,8 @@ namespace {
 constexpr SettingSpec kSpecs[] = {
     {"profile", SettingKind::kChoice, "exact|int8|bf16", "FATHOM_PROFILE", "by the model's file",
      "how linears are computed"},
-    {"cache-type", SettingKind::kChoice, "f32|bf16", nullptr, "f32 for exact, else bf16", "type of the KV cache"},
+    {"cache-type", SettingKind::kChoice, "f32|bf16|q8", nullptr, "f32 for exact, else bf16",
+     "type of the KV cache; q8: 9 bits a value"},
     {"kernels", SettingKind::kText, "", "FATHOM_KERNELS", "the best for this processor",
      "kernel table: ref, avx2, avx512"},
     {"threads", SettingKind::kCount, "", "FATHOM_THREADS", "physical cores", "threads to compute with", 1, 4096},

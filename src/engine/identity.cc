@@ -66,7 +66,15 @@ void write_memory(const fs::path& memory, const json::object& ids) {
 
 }  // namespace
 
-std::string_view name(CacheType type) { return type == CacheType::kF32 ? "f32" : "bf16"; }
+std::string_view name(CacheType type) {
+  return type == CacheType::kF32 ? "f32" : type == CacheType::kBF16 ? "bf16" : "q8";
+}
+
+std::optional<CacheType> cache_type_from_name(std::string_view text) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16, CacheType::kQ8})
+    if (text == name(type)) return type;
+  return std::nullopt;
+}
 
 std::string weights_id(const Checkpoint& checkpoint, const WorkProgress& progress) {
   constexpr size_t kStep = size_t{16} << 20;

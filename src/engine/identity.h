@@ -3,6 +3,7 @@
 // aside and renamed.
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/work.h"
@@ -26,6 +27,7 @@ std::string remembered_weights_id(const Checkpoint& checkpoint, const std::files
 std::string numerics_id(const std::string& weights_id, Profile profile, CacheType cache,
                         const std::string& adapter = "none");
 
-std::string_view name(CacheType type);  ///< "f32", "bf16"
+std::string_view name(CacheType type);  ///< "f32", "bf16", "q8"
+std::optional<CacheType> cache_type_from_name(std::string_view text);
 
 }  // namespace fathom

@@ -39,8 +39,15 @@ TEST(Identity, NumericsNameProfileAndCache) {
   const std::string exact = numerics_id("w", Profile::kExact, CacheType::kF32);
   EXPECT_NE(exact, numerics_id("w", Profile::kInt8, CacheType::kF32));
   EXPECT_NE(exact, numerics_id("w", Profile::kExact, CacheType::kBF16));
+  EXPECT_NE(numerics_id("w", Profile::kExact, CacheType::kQ8), numerics_id("w", Profile::kExact, CacheType::kBF16));
   EXPECT_NE(exact, numerics_id("v", Profile::kExact, CacheType::kF32));
   EXPECT_EQ(exact, numerics_id("w", Profile::kExact, CacheType::kF32));
+}
+
+TEST(Identity, CacheTypesHaveNames) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kBF16, CacheType::kQ8})
+    EXPECT_EQ(cache_type_from_name(name(type)), type);
+  EXPECT_EQ(cache_type_from_name("q4"), std::nullopt);
 }
 
 }  // namespace

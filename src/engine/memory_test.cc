@@ -23,10 +23,12 @@ TEST(Memory, CacheOfAToken) {
   ModelConfig c = gqa_config();
   EXPECT_EQ(memory_needs(c, 0, CacheType::kBF16, 512).kv_per_token, 3 * 2 * 2 * 16 * 2u);
   EXPECT_EQ(memory_needs(c, 0, CacheType::kF32, 512).kv_per_token, 3 * 2 * 2 * 16 * 4u);
+  EXPECT_EQ(memory_needs(c, 0, CacheType::kQ8, 512).kv_per_token, 3 * 2 * 2 * (16 + 4u));
   c.num_hidden_layers = 61, c.kv_lora_rank = 512, c.qk_rope_head_dim = 64, c.qk_nope_head_dim = c.v_head_dim = 128;
   EXPECT_EQ(memory_needs(c, 0, CacheType::kBF16, 512).kv_per_token, 70'272u);  // V3
   c.num_nextn_predict_layers = 1;
   EXPECT_EQ(memory_needs(c, 0, CacheType::kBF16, 512).kv_per_token, 62 * 576 * 2u);
+  EXPECT_EQ(memory_needs(c, 0, CacheType::kQ8, 512).kv_per_token, 62 * (576 + 576 / 32 * 4u));
 }
 
 TEST(Memory, SumsInWholePagesAndWithoutOverflow) {

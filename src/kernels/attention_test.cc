@@ -10,6 +10,8 @@ namespace {
 using testing::random_floats;
 using testing::same_bits;
 
+constexpr CacheType kCacheTypes[] = {CacheType::kF32, CacheType::kBF16, CacheType::kQ8};
+
 /// Pages for n positions, filled with NaN patterns; keys first, then values. A spare byte range shifts the parts.
 struct TestPages {
   TestPages(size_t n, size_t part_bytes, CacheType type) : bytes((n + 63) / 64 * (2 * part_bytes + 16), 0xff) {
@@ -24,7 +26,7 @@ struct TestPages {
 
 TestPages gqa_pages(const Kernels& k, size_t n, size_t kv_heads, size_t d, CacheType type, std::vector<float>& keys,
                     std::vector<float>& values, float size = 1) {
-  TestPages pages(n, 64 * kv_heads * d * element_bytes(type), type);
+  TestPages pages(n, 64 * kv_heads * cache_bytes(type, d), type);
   keys = random_floats(n * kv_heads * d, 11), values = random_floats(n * kv_heads * d, 12);
   for (float& x : keys) x *= size;
   for (size_t i = 0; i < n; ++i)
@@ -33,7 +35,7 @@ TestPages gqa_pages(const Kernels& k, size_t n, size_t kv_heads, size_t d, Cache
 }
 
 TEST(Attention, EqualsRefForEveryShape) {
-  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+  for (const CacheType type : kCacheTypes)
     for (const size_t group : {1, 2, 3, 4, 6, 7, 8, 13})
       for (const size_t d : {4, 16, 24, 64, 80, 128})
         for (const size_t n : {0, 1, 15, 16, 17, 63, 64, 65, 130, 200}) {
@@ -53,12 +55,12 @@ TEST(Attention, EqualsRefForEveryShape) {
 }
 
 TEST(Attention, MlaEqualsRefForEveryShape) {
-  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+  for (const CacheType type : kCacheTypes)
     for (const size_t heads : {1, 3, 16, 17, 20})
       for (const auto& [latent, rope] : {std::pair<size_t, size_t>{4, 2}, {16, 8}, {33, 5}, {64, 16}, {96, 64}})
         for (const size_t n : {0, 1, 7, 8, 16, 33, 64, 65, 150}) {
           const size_t width = latent + rope;
-          TestPages pages(n, 64 * width * element_bytes(type), type);
+          TestPages pages(n, 64 * cache_bytes(type, width), type);
           const std::vector<float> rows = random_floats(n * width, 5), q = random_floats(heads * width, n);
           for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
           const auto run = [&](const Kernels& k) {
@@ -71,6 +73,50 @@ TEST(Attention, MlaEqualsRefForEveryShape) {
             ASSERT_TRUE(same_bits(run(*k), want))
                 << k->name << " heads=" << heads << " latent=" << latent << " n=" << n;
         }
+}
+
+/// Infinities, NaN, subnormals and huge values, in the cache as in the queries.
+TEST(Attention, EqualsRefForWildValues) {
+  for (const CacheType type : kCacheTypes)
+    for (const size_t seed : {1, 2, 3, 4}) {
+      const size_t d = 72, group = 5, n = 70, width = 48;
+      TestPages pages(n, 64 * cache_bytes(type, d), type);
+      for (size_t i = 0; i < n; ++i) {
+        const std::vector<float> k = testing::test_activations(d, seed + 10 * i, i == 40 && seed > 2);
+        const std::vector<float> v = testing::test_activations(d, seed + 10 * i + 5, i == 66);
+        ref_kernels().store_kv(pages.view, i, k.data(), v.data(), 1, d);
+      }
+      const std::vector<float> q = testing::test_activations(group * d, seed, seed == 4);
+      const auto run = [&](const Kernels& k) {
+        std::vector<float> out(group * d), scratch(attention_scratch(group, d));
+        k.attention(out.data(), q.data(), group, d, pages.view, 0, n, 0.3f, scratch.data());
+        return out;
+      };
+      const auto run_mla = [&](const Kernels& k) {  // the keys' part, taken for latent rows
+        std::vector<float> out(group * 32), scratch(attention_mla_scratch(group, 32, 16));
+        k.attention_mla(out.data(), q.data(), group, 32, width - 32, pages.view, n, 0.3f, scratch.data());
+        return out;
+      };
+      for (const Kernels* k : testing::other_tables()) {
+        EXPECT_TRUE(same_bits(run(*k), run(ref_kernels()))) << k->name << " seed=" << seed;
+        EXPECT_TRUE(same_bits(run_mla(*k), run_mla(ref_kernels()))) << k->name << " seed=" << seed;
+      }
+    }
+}
+
+/// Rows of d values as the cache gives them back.
+std::vector<float> as_stored(std::vector<float> rows, size_t d, CacheType type) {
+  if (type == CacheType::kBF16)
+    for (float& x : rows) x = f32_from_bf16(bf16_from_f32(x));
+  if (type != CacheType::kQ8) return rows;
+  for (size_t row = 0; row < rows.size(); row += d)
+    for (size_t begin = row; begin < row + d; begin += 32) {
+      const size_t end = std::min(begin + 32, row + d);
+      float a = 0;
+      for (size_t i = begin; i < end; ++i) a = std::max(a, std::fabs(rows[i]));
+      for (size_t i = begin; i < end; ++i) rows[i] = std::nearbyint(rows[i] * (127 / a)) * (a / 127);
+    }
+  return rows;
 }
 
 /// Softmax of all scores at once, in double.
@@ -90,18 +136,18 @@ void naive(std::vector<double>& out, const float* q, size_t key_width, size_t d,
 
 TEST(Attention, RefAgreesWithTheNaiveFormula) {
   const size_t kv_heads = 3, d = 40, group = 2;
-  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+  for (const CacheType type : kCacheTypes)
     for (const size_t n : {1, 64, 65, 300}) {
       std::vector<float> keys, values;
       const TestPages pages = gqa_pages(ref_kernels(), n, kv_heads, d, type, keys, values);
-      const auto stored = [&](float x) { return type == CacheType::kF32 ? x : f32_from_bf16(bf16_from_f32(x)); };
+      keys = as_stored(keys, d, type), values = as_stored(values, d, type);
       for (size_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
         const std::vector<float> q = random_floats(group * d, n);
         std::vector<float> out(group * d), scratch(attention_scratch(group, d));
         ref_kernels().attention(out.data(), q.data(), group, d, pages.view, kv_head, n, 0.2f, scratch.data());
         for (size_t h = 0; h < group; ++h) {
           const auto at = [&](const std::vector<float>& x) {
-            return [&](size_t i, size_t j) { return static_cast<double>(stored(x[(i * kv_heads + kv_head) * d + j])); };
+            return [&](size_t i, size_t j) { return static_cast<double>(x[(i * kv_heads + kv_head) * d + j]); };
           };
           std::vector<double> want;
           naive(want, q.data() + h * d, d, d, n, static_cast<double>(0.2f), at(keys), at(values));
@@ -112,18 +158,50 @@ TEST(Attention, RefAgreesWithTheNaiveFormula) {
 }
 
 TEST(Attention, MlaRefAgreesWithTheNaiveFormula) {
-  const size_t heads = 5, latent = 24, rope = 8, width = latent + rope, n = 150;
-  TestPages pages(n, 64 * width * 4, CacheType::kF32);
-  const std::vector<float> rows = random_floats(n * width, 5), q = random_floats(heads * width, 6);
-  for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
-  std::vector<float> out(heads * latent), scratch(attention_mla_scratch(heads, latent, rope));
-  ref_kernels().attention_mla(out.data(), q.data(), heads, latent, rope, pages.view, n, 0.2f, scratch.data());
-  const auto at = [&](size_t i, size_t j) { return static_cast<double>(rows[i * width + j]); };
-  for (size_t h = 0; h < heads; ++h) {
-    std::vector<double> want;
-    naive(want, q.data() + h * width, width, latent, n, static_cast<double>(0.2f), at, at);
-    for (size_t j = 0; j < latent; ++j) ASSERT_NEAR(out[h * latent + j], want[j], 2e-6);
+  const size_t heads = 5, latent = 36, rope = 8, width = latent + rope, n = 150;
+  for (const CacheType type : kCacheTypes) {
+    TestPages pages(n, 64 * cache_bytes(type, width), type);
+    std::vector<float> rows = random_floats(n * width, 5);
+    const std::vector<float> q = random_floats(heads * width, 6);
+    for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
+    rows = as_stored(rows, width, type);
+    std::vector<float> out(heads * latent), scratch(attention_mla_scratch(heads, latent, rope));
+    ref_kernels().attention_mla(out.data(), q.data(), heads, latent, rope, pages.view, n, 0.2f, scratch.data());
+    const auto at = [&](size_t i, size_t j) { return static_cast<double>(rows[i * width + j]); };
+    for (size_t h = 0; h < heads; ++h) {
+      std::vector<double> want;
+      naive(want, q.data() + h * width, width, latent, n, static_cast<double>(0.2f), at, at);
+      for (size_t j = 0; j < latent; ++j) ASSERT_NEAR(out[h * latent + j], want[j], 2e-6);
+    }
   }
+}
+
+/// The bytes of a page of type q8: kernels.h says where they lie.
+TEST(Attention, Q8KeepsBlocksOf32WithTheirScales) {
+  const size_t d = 36, position = 18;
+  TestPages pages(64, 2 * 64 * cache_bytes(CacheType::kQ8, d), CacheType::kQ8);
+  std::vector<float> k(2 * d), v(2 * d, 0x1p-101f);  // values below 2^-100 are stored as zeros
+  for (size_t j = 0; j < 2 * d; ++j) k[j] = static_cast<float>(j) - 50;
+  v[34] = INFINITY;
+  ref_kernels().store_kv(pages.view, position, k.data(), v.data(), 2, d);
+  const std::byte* keys = pages.pages[0] + pages.view.key_offset;
+  const std::byte* values = pages.pages[0] + pages.view.value_offset;
+  const auto scale = [](const std::byte* part, size_t i) {
+    float x;
+    std::memcpy(&x, part + 64 * d + 4 * i, 4);
+    return x;
+  };
+  EXPECT_EQ(static_cast<int8_t>(keys[(d + 0) * 16 + 2]), -127);
+  EXPECT_EQ(static_cast<int8_t>(keys[(d + 31) * 16 + 2]), -48);  // -19 * 127 / 50 = -48.26
+  EXPECT_EQ(scale(keys, (1 * 2 + 0) * 16 + 2), 50.0f / 127);
+  EXPECT_EQ(static_cast<int8_t>(keys[(d + 35) * 16 + 2]), -106);  // a short block of its own: -15 * 127 / 18
+  EXPECT_EQ(scale(keys, (1 * 2 + 1) * 16 + 2), 18.0f / 127);
+  const std::byte* second = keys + 64 * cache_bytes(CacheType::kQ8, d);
+  EXPECT_EQ(scale(second, (1 * 2 + 0) * 16 + 2), 17.0f / 127);
+  EXPECT_EQ(static_cast<int8_t>(values[position * d]), 0);
+  EXPECT_EQ(scale(values, position * 2), 0.0f);
+  EXPECT_EQ(static_cast<int8_t>(values[position * d + 34]), 0);
+  EXPECT_TRUE(std::isnan(scale(values, position * 2 + 1)));
 }
 
 TEST(Attention, PositionsAfterTheQueryTakeNoPart) {
@@ -178,18 +256,18 @@ TEST(Attention, NotANumberStaysInItsHead) {
 }
 
 TEST(Attention, StoringEqualsRefAndTouchesOnePositionOnly) {
-  for (const CacheType type : {CacheType::kF32, CacheType::kBF16})
+  for (const CacheType type : kCacheTypes)
     for (const size_t position : {0, 15, 16, 63, 64, 100}) {
       const size_t d = 20, kv_heads = 3;
       const std::vector<float> k = testing::test_activations(kv_heads * d, 1), v = random_floats(kv_heads * d, 2);
-      TestPages want(128, 64 * kv_heads * d * element_bytes(type), type);
+      TestPages want(128, 64 * kv_heads * cache_bytes(type, d), type);
       ref_kernels().store_kv(want.view, position, k.data(), v.data(), kv_heads, d);
       ref_kernels().store_latent(want.view, (position + 1) % 128, k.data(), kv_heads * d);
       size_t changed = 0;
       for (const uint8_t byte : want.bytes) changed += byte != 0xff;
-      EXPECT_LE(changed, 3 * kv_heads * d * element_bytes(type));
+      EXPECT_LE(changed, 3 * kv_heads * cache_bytes(type, d));
       for (const Kernels* table : testing::other_tables()) {
-        TestPages got(128, 64 * kv_heads * d * element_bytes(type), type);
+        TestPages got(128, 64 * kv_heads * cache_bytes(type, d), type);
         table->store_kv(got.view, position, k.data(), v.data(), kv_heads, d);
         table->store_latent(got.view, (position + 1) % 128, k.data(), kv_heads * d);
         EXPECT_EQ(got.bytes, want.bytes) << table->name;

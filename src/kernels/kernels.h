@@ -40,12 +40,20 @@ struct QuantizedRows {
   int16_t* sums = nullptr;  ///< [T, K / 16]: sum of q over each 16 values
 };
 
-enum class CacheType : uint8_t { kF32, kBF16 };
-inline size_t element_bytes(CacheType type) { return type == CacheType::kF32 ? 4 : 2; }
+enum class CacheType : uint8_t { kF32, kBF16, kQ8 };
+/// Values of a cache of type kQ8 that share a scale: counted from component 0, the last block of a row may be short.
+inline constexpr size_t kCacheBlock = 32;
+constexpr size_t cache_blocks(size_t d) { return (d + kCacheBlock - 1) / kCacheBlock; }
+/// Bytes of one position's d values of one kv head, or of a latent row of d values.
+constexpr size_t cache_bytes(CacheType type, size_t d) {
+  return type == CacheType::kF32 ? 4 * d : type == CacheType::kBF16 ? 2 * d : d + 4 * cache_blocks(d);
+}
 
 /// Keys and values of one sequence in one layer, as attention reads them: page j holds positions 64 j .. 64 j + 63.
 /// GQA: keys at page + key_offset: [kv head][position / 16][d][16]; values at page + value_offset: [kv head][64][d].
 /// MLA: latent rows at page + key_offset: [64][latent + rope]; value_offset is not used.
+/// kQ8: the same as int8, and behind each kv head's 64 d bytes (MLA: all rows) its f32 scales: of keys
+/// [position / 16][cache_blocks(d)][16], of values and latent rows [64][cache_blocks(d)].
 struct KvPages {
   std::byte* const* pages = nullptr;
   size_t key_offset = 0, value_offset = 0;  ///< bytes

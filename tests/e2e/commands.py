@@ -155,6 +155,11 @@ class Run(unittest.TestCase):
             self.assertIn(word, first)
         self.assertIn("tok/s", error)
 
+    def test_cache_type(self):
+        code, out, error = run("run", MODEL, "What is the capital of France?", "--temperature", "0", "--cache-type", "q8")
+        self.assertEqual((code, out), (0, "The capital of France is Paris.\n"), error)
+        self.assertIn("cache q8", error.splitlines()[0])
+
     def test_batch_equals_alone(self):
         questions = [{"prompt": p, "seed": i, "max_tokens": 8 + i, "id": i} for i, p in
                      enumerate(["Name a colour.", "What is 2+2?", "Say hello.", "Why?"])]

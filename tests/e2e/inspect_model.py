@@ -111,6 +111,9 @@ class Memory(unittest.TestCase):
                                             "total": got["weights"] + got["scratch"] + 128 * 3 * per_token}])
         f32 = report(folder, "--ctx", "100", "--cache-type", "f32")["memory"]
         self.assertEqual(f32["kv_per_token"], 2 * per_token)
+        q8 = report(folder, "--ctx", "100", "--cache-type", "q8")["memory"]
+        blocks = (head + 31) // 32
+        self.assertEqual(q8["kv_per_token"], per_token // (2 * head) * (head + 4 * blocks))
 
     def test_impossible_settings(self):
         for wrong in (["--ctx", "99999999"], ["--batch", "0"], ["--cache-type", "q1"], ["--kernels", "none"]):

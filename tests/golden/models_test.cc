@@ -74,9 +74,11 @@ std::vector<Ids> ids_of(const Tensor& t) {
   return out;
 }
 
-std::unique_ptr<Engine> open(const Case& c, Profile profile, const Kernels* kernels = nullptr, size_t threads = 2) {
-  return Engine::load(c.path,
-                      {.profile = profile, .threads = threads, .ctx = 128, .sequences = 12, .kernels = kernels});
+std::unique_ptr<Engine> open(const Case& c, Profile profile, const Kernels* kernels = nullptr, size_t threads = 2,
+                             std::optional<CacheType> cache = std::nullopt) {
+  return Engine::load(
+      c.path,
+      {.profile = profile, .cache_type = cache, .threads = threads, .ctx = 128, .sequences = 12, .kernels = kernels});
 }
 
 /// Largest |got - want| / largest |want| of one sequence's rows.
@@ -192,6 +194,19 @@ TEST_P(Golden, BatchInvariance) {
           same_bits(forced_forward(*open(c, profile, nullptr, threads), {first}, {.chunk = 16})[0].logits, whole))
           << name(profile) << " threads " << threads;
   }
+}
+
+/// The same with keys and values in q8.
+TEST_P(GoldenLossless, BatchInvarianceOfCacheQ8) {
+  const Case& c = GetParam();
+  const std::vector<Ids> ids = ids_of(SafetensorsFile(c.golden).tensor("input_ids"));
+  const std::unique_ptr<Engine> engine = open(c, Profile::kInt8, nullptr, 2, CacheType::kQ8);
+  const Tensor whole = forced_forward(*engine, {ids[0]}, {.chunk = ids[0].size()})[0].logits;
+  EXPECT_FALSE(same_bits(forced_forward(*open(c, Profile::kInt8), {ids[0]})[0].logits, whole)) << "q8 changes nothing";
+  EXPECT_TRUE(same_bits(forced_forward(*engine, {ids[0]}, {.chunk = 1})[0].logits, whole)) << "chunk 1";
+  EXPECT_TRUE(same_bits(forced_forward(*engine, {ids[1], ids[0]}, {.chunk = 7})[1].logits, whole)) << "in a batch";
+  const std::unique_ptr<Engine> plain = open(c, Profile::kInt8, &ref_kernels(), 1, CacheType::kQ8);
+  EXPECT_TRUE(same_bits(forced_forward(*plain, {ids[0]})[0].logits, whole)) << "ref, one thread";
 }
 
 /// Every table gives ref's bits in exact and int8.

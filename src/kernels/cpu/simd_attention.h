@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/simd_cache.h"
 #include "kernels/kernels.h"
 
 namespace fathom::simd {
@@ -16,19 +17,7 @@ struct Attention {
 
   static void run(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
                   float scale, float* scratch) {
-    if (kv.type == CacheType::kF32)
-      pages<float>(out, q, group, d, kv, kv_head, n, scale, scratch);
-    else
-      pages<uint16_t>(out, q, group, d, kv, kv_head, n, scale, scratch);
-  }
-
-  [[gnu::always_inline]] static inline V load(const float* p) { return S::load(p); }
-  [[gnu::always_inline]] static inline V load(const uint16_t* p) { return S::load_bf16(p); }
-
-  /// Element i of a page of floats or of bf16 bits, wherever the page lies.
-  template <class T>
-  static const T* at(const std::byte* page, size_t offset, size_t i) {
-    return reinterpret_cast<const T*>(page + offset) + i;
+    with_cache_type(kv.type, [&]<CacheType type>() { pages<type>(out, q, group, d, kv, kv_head, n, scale, scratch); });
   }
 
  private:
@@ -37,7 +26,7 @@ struct Attention {
     float m, l, keep, add;
   };
 
-  template <class T>
+  template <CacheType type>
   static void pages(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
                     float scale, float* scratch) {
     float* s = scratch;                                                       // [group, 64]
@@ -45,8 +34,9 @@ struct Attention {
     for (size_t begin = 0; begin < n; begin += kPagePositions) {
       const size_t count = n - begin < kPagePositions ? n - begin : kPagePositions;
       const std::byte* page = kv.pages[begin / kPagePositions];
-      const T* keys = at<T>(page, kv.key_offset, kv_head * kPagePositions * d);
-      const T* values = at<T>(page, kv.value_offset, kv_head * kPagePositions * d);
+      const size_t at = kv_head * kPagePositions * cache_bytes(type, d);
+      const CacheKeys<S, type> keys{{page + kv.key_offset + at, d}};
+      const CacheRows<S, type> values{{page + kv.value_offset + at, d}};
       for (size_t h = 0; h < group;)
         h += score_some(s + h * kPagePositions, q + h * d, group - h, d, keys, count, scale);
       for (size_t h = 0; h < group; ++h) join(heads[h], s + h * kPagePositions, count, begin == 0);
@@ -59,8 +49,9 @@ struct Attention {
   // ---- scores: s[h][i] = (chain over j of q[h][j] * key[i][j]) * scale
 
   /// Scores of as many heads as fit into the registers; returns how many.
-  template <class T>
-  static size_t score_some(float* s, const float* q, size_t heads, size_t d, const T* keys, size_t count, float scale) {
+  template <class Keys>
+  static size_t score_some(float* s, const float* q, size_t heads, size_t d, const Keys& keys, size_t count,
+                           float scale) {
     if constexpr (kTile >= 8)
       if (heads >= 8) return score_panels<8, 1>(s, q, d, keys, count, scale);
     if (heads >= 4) return score_panels<4, kTile / 4>(s, q, d, keys, count, scale);
@@ -68,25 +59,25 @@ struct Attention {
     return score_panels<1, 4>(s, q, d, keys, count, scale);
   }
 
-  template <int H, int P, class T>
-  static size_t score_panels(float* s, const float* q, size_t d, const T* keys, size_t count, float scale) {
+  template <int H, int P, class Keys>
+  static size_t score_panels(float* s, const float* q, size_t d, const Keys& keys, size_t count, float scale) {
     size_t panel = 0;
     const size_t panels = (count + 15) / 16;
-    for (; panel + P <= panels; panel += P) score<H, P>(s + 16 * panel, q, d, keys + panel * d * 16, scale);
-    for (; panel < panels; ++panel) score<H, 1>(s + 16 * panel, q, d, keys + panel * d * 16, scale);
+    for (; panel + P <= panels; panel += P) score<H, P>(s + 16 * panel, q, d, keys, panel, scale);
+    for (; panel < panels; ++panel) score<H, 1>(s + 16 * panel, q, d, keys, panel, scale);
     return H;
   }
 
   /// H heads times P panels of 16 positions.
-  template <int H, int P, class T>
-  static void score(float* s, const float* q, size_t d, const T* keys, float scale) {
+  template <int H, int P, class Keys>
+  static void score(float* s, const float* q, size_t d, const Keys& keys, size_t panel, float scale) {
     V acc[H * P];
 #pragma GCC unroll 16
     for (int i = 0; i < H * P; ++i) acc[i] = S::zero();
     for (size_t j = 0; j < d; ++j) {
       V k[P];
 #pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) k[p] = load(keys + (static_cast<size_t>(p) * d + j) * 16);
+      for (int p = 0; p < P; ++p) k[p] = keys.at(panel + static_cast<size_t>(p), j);
 #pragma GCC unroll 8
       for (int h = 0; h < H; ++h) {
         const V qj = S::set1(q[static_cast<size_t>(h) * d + j]);
@@ -136,8 +127,8 @@ struct Attention {
 
   // ---- values: o[h][j] = chain over i of p[h][i] * value[i][j], joined with the blocks before
 
-  template <class T>
-  static size_t sum_some(float* out, const float* p, const Head* heads, size_t left, size_t d, const T* values,
+  template <class Values>
+  static size_t sum_some(float* out, const float* p, const Head* heads, size_t left, size_t d, const Values& values,
                          size_t count, bool first) {
     if constexpr (kTile >= 8)
       if (left >= 8) return sum_columns<8, 1>(out, p, heads, d, values, count, first);
@@ -146,28 +137,20 @@ struct Attention {
     return sum_columns<1, 4>(out, p, heads, d, values, count, first);
   }
 
-  template <int H, int C, class T>
-  static size_t sum_columns(float* out, const float* p, const Head* heads, size_t d, const T* values, size_t count,
+  template <int H, int C, class Values>
+  static size_t sum_columns(float* out, const float* p, const Head* heads, size_t d, const Values& values, size_t count,
                             bool first) {
     size_t j = 0;
-    for (; j + 16 * C <= d; j += 16 * C) sum<H, C>(out + j, p, heads, d, values + j, count, first, 16);
-    for (; j + 16 <= d; j += 16) sum<H, 1>(out + j, p, heads, d, values + j, count, first, 16);
-    if (j < d) sum<H, 1>(out + j, p, heads, d, values + j, count, first, d - j);
+    for (; j + 16 * C <= d; j += 16 * C) sum<H, C>(out + j, p, heads, d, values, j, count, first, 16);
+    for (; j + 16 <= d; j += 16) sum<H, 1>(out + j, p, heads, d, values, j, count, first, 16);
+    if (j < d) sum<H, 1>(out + j, p, heads, d, values, j, count, first, d - j);
     return H;
   }
 
-  /// The first n <= 16 values at p; nothing beyond is read.
-  [[gnu::always_inline]] static inline V load_first(const float* p, size_t n) { return S::load_n(p, n); }
-  static V load_first(const uint16_t* p, size_t n) {
-    uint16_t bits[16] = {};
-    __builtin_memcpy(bits, p, n * 2);
-    return S::load_bf16(bits);
-  }
-
   /// H heads times C vectors of dimensions; with C = 1 only the first `lanes` dimensions exist.
-  template <int H, int C, class T>
-  static void sum(float* out, const float* p, const Head* heads, size_t d, const T* values, size_t count, bool first,
-                  size_t lanes) {
+  template <int H, int C, class Values>
+  static void sum(float* out, const float* p, const Head* heads, size_t d, const Values& values, size_t begin,
+                  size_t count, bool first, size_t lanes) {
     V acc[H * C];
 #pragma GCC unroll 16
     for (int i = 0; i < H * C; ++i) acc[i] = S::zero();
@@ -181,11 +164,11 @@ struct Attention {
     };
     for (size_t i = 0; i < count; ++i) {
       V v[C];
-      if (C > 1 || lanes == 16) {
+      if constexpr (C > 1) {
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) v[c] = load(values + i * d + static_cast<size_t>(c) * 16);
+        for (int c = 0; c < C; ++c) v[c] = values.at(i, begin + static_cast<size_t>(c) * 16);
       } else {
-        v[0] = load_first(values + i * d, lanes);
+        v[0] = values.at(i, begin, lanes);
       }
       step(i, v);
     }

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/simd_attention.h"
+#include "kernels/cpu/simd_cache.h"
 #include "kernels/kernels.h"
 
 namespace fathom::simd {
@@ -23,10 +23,7 @@ struct AttentionMla {
       const Group g = {
           latent, latent + rope, scale, scratch, scratch + 16 * (latent + rope), scratch + 16 * (2 * latent + rope)};
       transpose_in(g, q + h * g.width, lanes);
-      if (kv.type == CacheType::kF32)
-        pages<float>(g, kv, n);
-      else
-        pages<uint16_t>(g, kv, n);
+      with_cache_type(kv.type, [&]<CacheType type>() { pages<type>(g, kv, n); });
       transpose_out(g, out + h * latent, lanes, n == 0);
     }
   }
@@ -58,36 +55,34 @@ struct AttentionMla {
     }
   }
 
-  template <class T>
+  template <CacheType type>
   static void pages(const Group& g, const KvPages& kv, size_t n) {
     Running run = {S::zero(), S::zero(), S::zero(), S::zero()};
     for (size_t begin = 0; begin < n; begin += kPagePositions) {
       const size_t count = n - begin < kPagePositions ? n - begin : kPagePositions;
-      const T* rows = Attention<S>::template at<T>(kv.pages[begin / kPagePositions], kv.key_offset, 0);
+      const CacheRows<S, type> rows{{kv.pages[begin / kPagePositions] + kv.key_offset, g.width}};
       size_t i = 0;
-      for (; i + kTile <= count; i += kTile) score<kTile>(g, rows + i * g.width, i);
-      for (; i < count; ++i) score<1>(g, rows + i * g.width, i);
+      for (; i + kTile <= count; i += kTile) score<kTile>(g, rows, i);
+      for (; i < count; ++i) score<1>(g, rows, i);
       join(run, g.p, count, begin == 0);
       for (size_t j = 0; j < g.latent; j += 16) sum_columns(g, run, rows, count, j, begin == 0);
     }
     S::store(g.denominator(), run.l);
   }
 
-  /// Rows as f32: in place, or widened into the buffer [.., kChunk].
-  static const float* widen(float*, const float* row, size_t) { return row; }
-  static const float* widen(float* buffer, const uint16_t* row, size_t n) {
-    size_t j = 0;
-    for (; j + 16 <= n; j += 16) S::store(buffer + j, S::load_bf16(row + j));
-    for (; j < n; ++j) {
-      const uint32_t bits = static_cast<uint32_t>(row[j]) << 16;
-      __builtin_memcpy(buffer + j, &bits, 4);
-    }
+  /// Components [begin, begin + n) of row i as f32: in place, or in the buffer [kChunk].
+  static const float* widen(float*, const CacheRows<S, CacheType::kF32>& rows, size_t i, size_t begin, size_t) {
+    return reinterpret_cast<const float*>(rows.bytes) + i * rows.d + begin;
+  }
+  template <CacheType type>
+  static const float* widen(float* buffer, const CacheRows<S, type>& rows, size_t i, size_t begin, size_t n) {
+    for (size_t j = 0; j < n; j += 16) S::store(buffer + j, rows.at(i, begin + j, n - j < 16 ? n - j : 16));
     return buffer;
   }
 
   /// Scores of P positions from i on, 16 heads: one chain over the row's components.
-  template <int P, class T>
-  static void score(const Group& g, const T* rows, size_t i) {
+  template <int P, class Rows>
+  static void score(const Group& g, const Rows& rows, size_t i) {
     V acc[P];
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) acc[p] = S::zero();
@@ -96,7 +91,7 @@ struct AttentionMla {
       const size_t n = g.width - begin < kChunk ? g.width - begin : kChunk;
       const float* row[P];
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) row[p] = widen(buffer[p], rows + static_cast<size_t>(p) * g.width + begin, n);
+      for (int p = 0; p < P; ++p) row[p] = widen(buffer[p], rows, i + static_cast<size_t>(p), begin, n);
       for (size_t j = 0; j < n; ++j) {
         const V q = S::load(g.q + (begin + j) * 16);
 #pragma GCC unroll 16
@@ -131,14 +126,11 @@ struct AttentionMla {
   }
 
   /// Components [j, j + 16) of the values of 16 heads.
-  template <class T>
-  static void sum_columns(const Group& g, const Running& run, const T* rows, size_t count, size_t j, bool first) {
+  template <class Rows>
+  static void sum_columns(const Group& g, const Running& run, const Rows& rows, size_t count, size_t j, bool first) {
     const size_t n = g.latent - j < 16 ? g.latent - j : 16;
     alignas(64) float buffer[kPagePositions][16];
-    for (size_t i = 0; i < count; ++i) {
-      const float* row = widen(buffer[i], rows + i * g.width + j, n);
-      if (row != buffer[i]) __builtin_memcpy(buffer[i], row, n * sizeof(float));
-    }
+    for (size_t i = 0; i < count; ++i) S::store(buffer[i], rows.at(i, j, n));
     size_t c = 0;
     for (; c + kTile <= n; c += kTile) sum<kTile>(g, run, &buffer[0][c], count, j + c, first);
     for (; c < n; ++c) sum<1>(g, run, &buffer[0][c], count, j + c, first);

@@ -79,6 +79,10 @@ struct Simd {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
   FATHOM_INLINE V load_bf16(const uint16_t* p) { return {widen_bf16_8(p), widen_bf16_8(p + 8)}; }
+  FATHOM_INLINE __m256 widen_i8_8(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  FATHOM_INLINE V load_i8(const int8_t* p) { return {widen_i8_8(p), widen_i8_8(p + 8)}; }
   FATHOM_INLINE V load_f16(const uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
             _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};

@@ -3,31 +3,64 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/ref/quantize.h"
 #include "kernels/ref/rows.h"
 #include "tensor/float_types.h"
 
 namespace fathom::ref {
 namespace {
 
-float load(const std::byte* base, CacheType type, size_t i) {
-  if (type == CacheType::kF32) {
-    float x;
-    std::memcpy(&x, base + 4 * i, 4);
+/// Keys of one kv head in a page, or values, or latent rows: where component j of position i lies (kernels.h).
+struct Part {
+  CacheType type;
+  size_t d;
+  bool panels;  // of 16 positions: keys of GQA
+
+  size_t bytes() const { return kPagePositions * cache_bytes(type, d); }
+  size_t element(size_t i, size_t j) const { return panels ? (i / 16 * d + j) * 16 + i % 16 : i * d + j; }
+  /// In bytes from the part's start.
+  size_t scale(size_t i, size_t j) const {
+    const size_t n = cache_blocks(d), b = j / kCacheBlock;
+    return kPagePositions * d + 4 * (panels ? (i / 16 * n + b) * 16 + i % 16 : i * n + b);
+  }
+
+  float load(const std::byte* part, size_t i, size_t j) const {
+    if (type == CacheType::kF32) return read<float>(part + 4 * element(i, j));
+    if (type == CacheType::kBF16) return f32_from_bf16(read<uint16_t>(part + 2 * element(i, j)));
+    return static_cast<float>(read<int8_t>(part + element(i, j))) * read<float>(part + scale(i, j));
+  }
+
+  void store(std::byte* part, size_t i, const float* row) const {
+    if (type == CacheType::kQ8) return store_q8(part, i, row);
+    for (size_t j = 0; j < d; ++j) {
+      if (type == CacheType::kF32)
+        write(part + 4 * element(i, j), row[j]);
+      else
+        write(part + 2 * element(i, j), bf16_from_f32(row[j]));
+    }
+  }
+
+ private:
+  template <class T>
+  static T read(const std::byte* p) {
+    T x;
+    std::memcpy(&x, p, sizeof(T));
     return x;
   }
-  uint16_t bits;
-  std::memcpy(&bits, base + 2 * i, 2);
-  return f32_from_bf16(bits);
-}
-
-void store(std::byte* base, CacheType type, size_t i, float x) {
-  if (type == CacheType::kF32) {
-    std::memcpy(base + 4 * i, &x, 4);
-  } else {
-    const uint16_t bits = bf16_from_f32(x);
-    std::memcpy(base + 2 * i, &bits, 2);
+  template <class T>
+  static void write(std::byte* p, T x) {
+    std::memcpy(p, &x, sizeof(T));
   }
-}
+
+  void store_q8(std::byte* part, size_t i, const float* row) const {
+    for (size_t begin = 0; begin < d; begin += kCacheBlock) {
+      const size_t n = std::min(kCacheBlock, d - begin);
+      int8_t q[kCacheBlock];
+      write(part + scale(i, begin), quantize_block(q, row + begin, n));
+      for (size_t j = 0; j < n; ++j) write(part + element(i, begin + j), q[j]);
+    }
+  }
+};
 
 /// What a head has summed up so far.
 struct Running {
@@ -82,25 +115,26 @@ void attend(float* out, const float* q, size_t key_width, size_t d, const KvPage
 void store_kv(const KvPages& kv, size_t position, const float* k, const float* v, size_t kv_heads, size_t d) {
   std::byte* page = kv.pages[position / kPagePositions];
   const size_t i = position % kPagePositions;
-  for (size_t h = 0; h < kv_heads; ++h)
-    for (size_t j = 0; j < d; ++j) {
-      store(page + kv.key_offset, kv.type, ((h * 4 + i / 16) * d + j) * 16 + i % 16, k[h * d + j]);
-      store(page + kv.value_offset, kv.type, (h * kPagePositions + i) * d + j, v[h * d + j]);
-    }
+  const Part keys{kv.type, d, true}, values{kv.type, d, false};
+  for (size_t h = 0; h < kv_heads; ++h) {
+    keys.store(page + kv.key_offset + h * keys.bytes(), i, k + h * d);
+    values.store(page + kv.value_offset + h * values.bytes(), i, v + h * d);
+  }
 }
 
 void store_latent(const KvPages& kv, size_t position, const float* row, size_t width) {
-  std::byte* page = kv.pages[position / kPagePositions] + kv.key_offset;
-  for (size_t j = 0; j < width; ++j) store(page, kv.type, position % kPagePositions * width + j, row[j]);
+  const Part rows{kv.type, width, false};
+  rows.store(kv.pages[position / kPagePositions] + kv.key_offset, position % kPagePositions, row);
 }
 
 void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
                float scale, float* scratch) {
+  const Part keys{kv.type, d, true}, values{kv.type, d, false};
   const auto key = [&](const std::byte* page, size_t i, size_t j) {
-    return load(page + kv.key_offset, kv.type, ((kv_head * 4 + i / 16) * d + j) * 16 + i % 16);
+    return keys.load(page + kv.key_offset + kv_head * keys.bytes(), i, j);
   };
   const auto value = [&](const std::byte* page, size_t i, size_t j) {
-    return load(page + kv.value_offset, kv.type, (kv_head * kPagePositions + i) * d + j);
+    return values.load(page + kv.value_offset + kv_head * values.bytes(), i, j);
   };
   for (size_t h = 0; h < group; ++h) attend(out + h * d, q + h * d, d, d, kv, n, scale, scratch, key, value);
 }
@@ -108,9 +142,8 @@ void attention(float* out, const float* q, size_t group, size_t d, const KvPages
 void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
                    float scale, float* scratch) {
   const size_t width = latent + rope;
-  const auto row = [&](const std::byte* page, size_t i, size_t j) {
-    return load(page + kv.key_offset, kv.type, i * width + j);
-  };
+  const Part rows{kv.type, width, false};
+  const auto row = [&](const std::byte* page, size_t i, size_t j) { return rows.load(page + kv.key_offset, i, j); };
   for (size_t h = 0; h < heads; ++h)
     attend(out + h * latent, q + h * width, width, latent, kv, n, scale, scratch, row, row);
 }

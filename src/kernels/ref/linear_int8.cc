@@ -26,6 +26,22 @@ float continue_chain(float acc, const Int8Block& w, const int8_t* q, size_t n, f
 
 }  // namespace
 
+float quantize_block(int8_t* q, const float* x, size_t n) {
+  float a = 0;
+  bool finite = true;
+  for (size_t i = 0; i < n; ++i) {
+    const float size = std::fabs(x[i]);
+    finite = finite && size < INFINITY;
+    a = size > a ? size : a;
+  }
+  const bool tiny = a < 0x1p-100f;
+  const float inverse = finite && !tiny ? 127 / a : 0;
+  for (size_t i = 0; i < n; ++i)
+    // Adding 1.5 * 2^23 rounds to nearest even, as nearbyint would in the one rounding mode that we use.
+    q[i] = inverse == 0 ? int8_t{0} : static_cast<int8_t>((x[i] * inverse + 0x1.8p+23f) - 0x1.8p+23f);
+  return !finite ? std::bit_cast<float>(0x7fc00000u) : tiny ? 0 : a / 127;
+}
+
 void quantize_rows(const QuantizedRows& out, const float* x, size_t T, size_t K) {
   int8_t* q = out.q;
   float* d = out.d;
@@ -33,26 +49,13 @@ void quantize_rows(const QuantizedRows& out, const float* x, size_t T, size_t K)
   for (size_t t = 0; t < T; ++t)
     for (size_t k = 0; k < K; k += out.block) {
       const size_t n = std::min(out.block, K - k);
-      float a = 0;
-      bool finite = true;
-      for (size_t i = 0; i < n; ++i) {
-        const float size = std::fabs(x[i]);
-        finite = finite && size < INFINITY;
-        a = size > a ? size : a;
-      }
-      const bool tiny = a < 0x1p-100f;
-      *d++ = !finite ? std::bit_cast<float>(0x7fc00000u) : tiny ? 0 : a / 127;
-      const float inverse = finite && !tiny ? 127 / a : 0;
-      for (size_t i = 0; i < n; ++i)
-        // Adding 1.5 * 2^23 rounds to nearest even, as nearbyint would in the one rounding mode that we use.
-        *q++ = inverse == 0 ? int8_t{0} : static_cast<int8_t>((x[i] * inverse + 0x1.8p+23f) - 0x1.8p+23f);
+      *d++ = quantize_block(q, x, n);
       for (size_t i = 0; i < n; i += 16) {
         int sum = 0;
-        for (size_t j = i; j < std::min(i + 16, n); ++j)
-          sum += q[static_cast<ptrdiff_t>(j) - static_cast<ptrdiff_t>(n)];
+        for (size_t j = i; j < std::min(i + 16, n); ++j) sum += q[j];
         *sums++ = static_cast<int16_t>(sum);
       }
-      x += n;
+      x += n, q += n;
     }
 }
 
