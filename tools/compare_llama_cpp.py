@@ -235,11 +235,13 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def print_versions():
-    """The machine and llama.cpp's build, for the report."""
+def print_llama(args, ids):
+    """llama.cpp's build and what its tokenizer says, for the report."""
     module = llama_cpp()
-    print(f"processor: {processor()}, {os.cpu_count()} cores seen")
     print(f"llama-cpp-python {module.__version__}: {module.llama_print_system_info().decode()}")
+    llama = open_llama(args.model, args.window, "f32", False, args.threads)
+    print("llama.cpp's tokenizer gives", "the same ids" if tokenizers_agree(llama, args.text, ids) else "OTHER ids")
+    llama.close()
 
 
 def pairs(text, second):
@@ -259,7 +261,7 @@ def parse_arguments():
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--profiles", default="int8:bf16,int8:f32", help="PROFILE:CACHE,... (default: %(default)s)")
-    parser.add_argument("--llama", default="f16,f32", help="CACHE or CACHE:flash, ... (default: %(default)s)")
+    parser.add_argument("--llama", default="f16,f32", help="CACHE or CACHE:flash, ...; '' leaves llama.cpp out (default: %(default)s)")
     parser.add_argument("--f32-weights", action="store_true", help="also llama.cpp on the file dequantised to f32")
     parser.add_argument("--scratch", type=pathlib.Path, help="folder for logits (default: the system's temporary one)")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures here")
@@ -283,10 +285,9 @@ def compare(args, scratch):
     fathom = Fathom(args.fathom, args.model, scratch, args.threads)
     reference = read_reference(args.reference)
     ids = text_windows(fathom, args.text, reference, args.windows, args.window)
-    print_versions()
-    llama = open_llama(args.model, args.window, "f32", False, args.threads)
-    print("llama.cpp's tokenizer gives", "the same ids" if tokenizers_agree(llama, args.text, ids) else "OTHER ids")
-    llama.close()
+    print(f"processor: {processor()}, {os.cpu_count()} cores seen")
+    if args.llama_runs or args.f32_weights:
+        print_llama(args, ids)
     if "perplexity" in reference:
         print(f"reference ({reference['reference']}): perplexity {reference['perplexity']['ppl_all']:.5f}")
     print(TABLE_HEAD, flush=True)
