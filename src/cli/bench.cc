@@ -4,11 +4,14 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <map>
 
 #include "base/thread_pool.h"
 #include "base/work.h"
 #include "cli/bench_report.h"
+#include "cli/bench_rival.h"
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
 #include "cli/folders.h"
@@ -23,21 +26,37 @@
 namespace fathom {
 namespace {
 
-constexpr size_t kFirstTokenPrompt = 100;
+constexpr size_t kFirstTokenPrompt = 100, kQualityWindow = 512;
 
 struct BenchCommand {
-  std::string model, synthetic, type = "Q4_K_M";
+  std::string model, synthetic, type = "Q4_K_M", text;
+  std::vector<std::string> rivals;
   std::vector<size_t> prompts{512}, depths{0}, batches{4};
-  size_t decode = 64, batch_depth = 0, repeat = 5, cold_starts = 3;
-  bool json = false;
+  size_t decode = 64, batch_depth = 0, repeat = 5, cold_starts = 3, windows = 8;
+  bool json = false, quality = false;
 };
 
+/// The name, which virtual machines shorten, and what tells kinds of cores apart: "AMD EPYC (family 25, model 1)".
 std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("model name"))
-      if (const size_t colon = line.find(": "); colon != std::string::npos) return sanitized(line.substr(colon + 2));
-  return "unknown processor";
+  std::map<std::string, std::string> found;  // of the first processor
+  for (std::string line; std::getline(in, line) && !line.empty();)
+    if (const size_t colon = line.find(": "); colon != std::string::npos)
+      found.emplace(line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1), line.substr(colon + 2));
+  if (!found.contains("model name")) return "unknown processor";
+  std::string name = found["model name"];
+  if (found.contains("cpu family")) name += cat(" (family ", found["cpu family"], ", model ", found["model"], ")");
+  return sanitized(name);
+}
+
+/// --text, or the text that docs/accuracy.md is about. Throws UsageError where there is neither.
+std::filesystem::path quality_text(const BenchCommand& command) {
+  if (!command.text.empty()) return command.text;
+  if (const char* shared = std::getenv("FATHOM_SHARED")) {
+    std::filesystem::path path = std::filesystem::path(shared) / "data/text/wikitext-2-raw-test.txt";
+    if (std::filesystem::exists(path)) return path;
+  }
+  throw UsageError("--quality: expected --text FILE: no data/text/wikitext-2-raw-test.txt in $FATHOM_SHARED");
 }
 
 /// The most that was ever resident, in bytes; 0: unknown.
@@ -66,9 +85,10 @@ std::vector<BenchResult> cases_of(const BenchCommand& command) {
   return cases;
 }
 
-/// The cache that the largest case needs: its longest sequence, and how many of that length hold its tokens.
-void size_cache(EngineOptions& options, const std::vector<BenchResult>& cases, size_t model_ctx) {
-  size_t longest = std::min(kFirstTokenPrompt, model_ctx), pages = 0;
+/// The cache that the largest case needs: its longest sequence, `least` or more, and how many of that length hold its
+/// tokens.
+void size_cache(EngineOptions& options, const std::vector<BenchResult>& cases, size_t least) {
+  size_t longest = least, pages = 0;
   for (const BenchResult& c : cases) {
     const size_t positions = c.kind == BenchResult::Kind::kPrefill ? c.tokens : c.depth + c.tokens;
     longest = std::max(longest, positions);
@@ -88,7 +108,10 @@ class Bench {
       : command_(command), options_(engine_options(settings)), path_(find_model(command.model)) {
     const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path_);
     report_.results = cases_of(command);
-    size_cache(options_, report_.results, checkpoint->config().max_position_embeddings);
+    const size_t model_ctx = checkpoint->config().max_position_embeddings;
+    window_ = std::min(kQualityWindow, model_ctx);
+    size_cache(options_, report_.results, command.quality ? window_ : std::min(kFirstTokenPrompt, model_ctx));
+    if (command.quality) text_ = quality_text(command);
     const RunNumerics numerics = choose_numerics(options_, checkpoint->tensors());
     work_ = count_token_work(checkpoint->tensors(), checkpoint->config(), numerics.cache_type);
     // Before the model, so that it is resident throughout and can be taken off the peak.
@@ -100,24 +123,59 @@ class Bench {
     report_.repeat = command.repeat;
   }
 
-  /// Results that have no measurement are dropped.
+  /// Results that have no measurement are dropped. A rival's failure ends the run and is in the report.
   BenchReport run() {
     try {
       start_cold();
+      const std::vector<std::vector<TokenId>> windows = quality_windows();
       BenchRun run(*engine_, interrupted());
       run.prefill(16);  // first touches of scratch are nobody's speed
       for (size_t i = 0; i < report_.results.size(); ++i) measure(run, report_.results[i]);
+      take_memory();
+      if (command_.quality) measure_quality(windows);
     } catch (const Interrupted&) {
       report_.interrupted = true;
+    } catch (const RivalError& e) {
+      report_.interrupted = true;
+      report_.failure = e.what();
     }
     std::erase_if(report_.results, [](const BenchResult& r) { return r.tokens_per_s.values.empty(); });
-    if (engine_) report_.engine = engine_->info();
-    const uint64_t peak = peak_resident_bytes();
-    report_.peak_memory_bytes = peak > report_.probe_bytes ? peak - report_.probe_bytes : 0;
+    if (report_.peak_memory_bytes == 0) take_memory();
     return std::move(report_);
   }
 
  private:
+  void take_memory() {
+    const uint64_t peak = peak_resident_bytes();
+    report_.peak_memory_bytes = peak > report_.probe_bytes ? peak - report_.probe_bytes : 0;
+  }
+
+  /// Before anything is measured: a model that cannot read the text, or a text that is too short, is found at once.
+  std::vector<std::vector<TokenId>> quality_windows() {
+    if (!command_.quality) return {};
+    report_.quality_text = sanitized(text_.filename().string());
+    const std::vector<TokenId> ids =
+        engine_->tokenizer().encode(read_text_file(text_), {.parse_special = false, .add_special = false});
+    return text_windows(ids, window_, command_.windows, text_.string());
+  }
+
+  void measure_quality(const std::vector<std::vector<TokenId>>& windows) {
+    EngineOptions options = options_;
+    options.profile = Profile::kExact;
+    options.cache_type = CacheType::kF32;
+    options.ctx = window_;
+    options.sequences = 1;
+    const EngineInfo& info = engine_->info();
+    const bool is_exact = info.profile == Profile::kExact && info.cache_type == CacheType::kF32;
+    const std::unique_ptr<Engine> exact = is_exact ? nullptr : Engine::load(path_, options);
+    ProgressBar bar("quality", terminal_of(2));
+    report_.quality =
+        fathom::measure_quality(exact ? *exact : *engine_, *engine_, windows, [&](uint64_t done, uint64_t total) {
+          if (interrupted()) throw Interrupted();
+          bar.show(done, total);
+        });
+  }
+
   /// The first load fills the page cache and counts for nothing.
   void start_cold() {
     engine_ = load_engine(command_.model, options_);
@@ -149,6 +207,7 @@ class Bench {
       r.bytes_per_token = work_.pass_bytes(r.sequences, static_cast<double>(r.depth) + n / 2) / sequences;
       r.macs_per_token = work_.decode_macs();
     }
+    for (const std::string& pattern : command_.rivals) r.rivals.push_back({.command = pattern, .tokens_per_s = {}});
     ProgressBar bar(prefill ? "prefill" : "decode", terminal_of(2));
     if (!prefill) run.decode(r.sequences, r.depth, 1);  // fills the caches
     r.probes.push_back(probes_->take());
@@ -157,17 +216,38 @@ class Bench {
       const double seconds = prefill ? run.prefill(r.tokens) : run.decode(r.sequences, r.depth, r.tokens);
       r.probes.push_back(probes_->take());
       r.tokens_per_s.values.push_back(n * sequences / seconds);
+      for (RivalSpeed& rival : r.rivals)
+        if (r.sequences == 1 || takes_batches(rival.command)) rival.tokens_per_s.values.push_back(time_rival(rival, r));
     }
     bar.clear();
     run.clear();
     char speed[32];
     std::snprintf(speed, sizeof speed, "%.2f", r.tokens_per_s.median());
-    print_err(cat(bench_label(r), ": ", speed, " tok/s\n"));
+    std::string line = cat(bench_label(r), ": ", speed, " tok/s");
+    for (const RivalSpeed& rival : r.rivals)
+      if (const std::optional<SpeedRatio> ratio = speed_ratio(r.tokens_per_s, rival.tokens_per_s)) {
+        std::snprintf(speed, sizeof speed, ", %.2f of a rival's", ratio->of_medians);
+        line += speed;
+      }
+    print_err(line + "\n");
+  }
+
+  double time_rival(const RivalSpeed& rival, const BenchResult& r) const {
+    const bool prefill = r.kind == BenchResult::Kind::kPrefill;
+    const RivalTest test{.model = path_.string(),
+                         .prompt = prefill ? r.tokens : 0,
+                         .decode = prefill ? 0 : r.tokens,
+                         .depth = r.depth,
+                         .threads = probes_->threads(),
+                         .batch = r.sequences};
+    return rival_speed(run_rival(rival_command(rival.command, test), interrupted()), test);
   }
 
   const BenchCommand& command_;
   EngineOptions options_;
   std::filesystem::path path_;
+  std::filesystem::path text_;  // of --quality
+  size_t window_ = 0;           // its tokens
   TokenWork work_;
   std::optional<Probes> probes_;
   std::unique_ptr<Engine> engine_;
@@ -187,8 +267,10 @@ int bench(const BenchCommand& command, const Settings& settings) {
     }
   }
   catch_interrupts(/*impatient=*/true);
+  if (!command.rivals.empty()) catch_termination();  // a rival is in a group of its own, and ends with us
   const BenchReport report = Bench(command, settings).run();
   print_out(command.json ? to_json(bench_json(report)) + "\n" : bench_table(report));
+  if (!report.failure.empty()) throw Error(report.failure);
   return report.interrupted ? Interrupted().exit_code() : 0;
 }
 
@@ -220,11 +302,27 @@ void add_bench(CLI::App& app, Invocation& invocation) {
   command->add_option("--synthetic", options->synthetic,
                       cat("write a model with random weights to MODEL first, where there is no file: ", shape_names()));
   command->add_option("--type", options->type, "of the synthetic model's weights (default Q4_K_M)");
+  command
+      ->add_option("--compare", options->rivals,
+                   "after each measurement time this command of the shell too; once for each rival")
+      ->allow_extra_args(false)
+      ->type_name("CMD");
+  CLI::Option* quality = command->add_flag("--quality", options->quality,
+                                           "KL divergence and perplexity against profile exact, cache f32, on a text");
+  command->add_option("--text", options->text, "the text (default: WikiText-2 in $FATHOM_SHARED)")
+      ->type_name("FILE")
+      ->needs(quality);
+  command->add_option("--windows", options->windows, "its first windows of 512 tokens (default 8)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(quality);
   command->add_flag("--json", options->json, "print an object with every measurement");
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom bench /tmp/small.gguf --synthetic smollm2-135m --type Q8_0 --depth 0,4096\n"
       "Limits (reading memory, multiplying in registers) are measured before and after each test.\n"
+      "CMD has {model} {prompt} {decode} {depth} {threads}, and {batch} where it can decode batches; it prints\n"
+      "llama-bench's JSON, or tok/s as the last number of its last line:\n"
+      "  --compare 'llama-bench -m {model} -p {prompt} -n {decode} -d {depth} -t {threads} -r 1 -o json'\n"
       "Ctrl-C prints what was measured so far and exits with 130.");
   command->callback([&invocation, options] {
     invocation.run = [options](const Settings& settings) { return bench(*options, settings); };

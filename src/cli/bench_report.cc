@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "cli/sanitize.h"
 #include "engine/identity.h"
 #include "engine/memory.h"
 
@@ -34,6 +35,33 @@ json::value samples_json(const Samples& samples) {
                       {"values", json::array(samples.values.begin(), samples.values.end())}};
 }
 
+json::array rivals_json(const BenchResult& r) {
+  json::array rivals;
+  for (const RivalSpeed& rival : r.rivals) {
+    json::value ratio = nullptr;
+    if (const std::optional<SpeedRatio> of = speed_ratio(r.tokens_per_s, rival.tokens_per_s))
+      ratio = json::object{{"of_medians", of->of_medians}, {"min", of->least}, {"max", of->most}};
+    rivals.push_back(json::object{
+        {"command", rival.command}, {"tokens_per_s", samples_json(rival.tokens_per_s)}, {"ratio", std::move(ratio)}});
+  }
+  return rivals;
+}
+
+json::value quality_json(const BenchReport& report) {
+  if (!report.quality) return nullptr;
+  const Quality& q = *report.quality;
+  return json::object{{"text", report.quality_text},
+                      {"windows", q.windows},
+                      {"window", q.window},
+                      {"tokens", q.tokens},
+                      {"kl", q.kl},
+                      {"kl_99", q.kl_99},
+                      {"kl_max", q.kl_max},
+                      {"perplexity", q.perplexity},
+                      {"perplexity_exact", q.perplexity_exact},
+                      {"same_best", q.same_best}};
+}
+
 const char* kind_name(BenchResult::Kind kind) { return kind == BenchResult::Kind::kPrefill ? "prefill" : "decode"; }
 
 json::object result_json(const BenchReport& report, const BenchResult& r) {
@@ -50,7 +78,8 @@ json::object result_json(const BenchReport& report, const BenchResult& r) {
           {"read_gb_s", samples_json(r.read_gb_s())},
           {"peak_gop_s", of_peak ? samples_json(r.peak_gop_s()) : json::value(nullptr)},
           {"nops_per_ns", samples_json(r.nops_per_ns())},
-          {"state", report.is_shared(r) ? "shared" : "quiet"}};
+          {"state", report.is_shared(r) ? "shared" : "quiet"},
+          {"rivals", rivals_json(r)}};
 }
 
 /// Three digits or more, as short as that allows.
@@ -70,7 +99,40 @@ std::string row(const BenchReport& report, const BenchResult& r) {
                 report.is_shared(r) ? "!" : "");
 }
 
+std::string rival_rows(const BenchResult& r) {
+  std::string rows;
+  for (size_t i = 0; i < r.rivals.size(); ++i) {
+    const Samples& speed = r.rivals[i].tokens_per_s;
+    const std::string label = cat("  rival ", i + 1);
+    if (const std::optional<SpeedRatio> ratio = speed_ratio(r.tokens_per_s, speed)) {
+      const std::string range = short_number(speed.least()) + ".." + short_number(speed.most());
+      rows += format("%-17s%7s %15s   ratio %.2f (%.2f..%.2f)\n", label.c_str(), short_number(speed.median()).c_str(),
+                     range.c_str(), ratio->of_medians, ratio->least, ratio->most);
+    } else {
+      rows += format("%-17s%7s %15s   not measured%s\n", label.c_str(), "-", "", r.sequences > 1 ? ": no {batch}" : "");
+    }
+  }
+  return rows;
+}
+
+std::string quality_rows(const BenchReport& report) {
+  const Quality& q = *report.quality;
+  return format("quality        KL from exact %.2e nats/token, 99%% below %.1e\n", q.kl, q.kl_99) +
+         format("               perplexity %.5f, exact %.5f (%+.2f%%)\n", q.perplexity, q.perplexity_exact,
+                100 * (q.perplexity / q.perplexity_exact - 1)) +
+         cat("               ", q.windows, q.windows == 1 ? " window" : " windows", " of ", q.window, " tokens of ",
+             report.quality_text, "\n");
+}
+
 }  // namespace
+
+std::optional<SpeedRatio> speed_ratio(const Samples& ours, const Samples& theirs) {
+  const size_t pairs = std::min(ours.values.size(), theirs.values.size());
+  if (pairs == 0) return std::nullopt;
+  Samples ratios;
+  for (size_t i = 0; i < pairs; ++i) ratios.values.push_back(ours.values[i] / theirs.values[i]);
+  return SpeedRatio{ours.median() / theirs.median(), ratios.least(), ratios.most()};
+}
 
 double Samples::median() const {
   if (values.empty()) return 0;
@@ -136,7 +198,8 @@ json::object bench_json(const BenchReport& report) {
           {"interrupted", report.interrupted},
           {"results", std::move(results)},
           {"first_token", std::move(first_token)},
-          {"peak_memory_bytes", report.peak_memory_bytes}};
+          {"peak_memory_bytes", report.peak_memory_bytes},
+          {"quality", quality_json(report)}};
 }
 
 std::string bench_table(const BenchReport& report) {
@@ -148,12 +211,16 @@ std::string bench_table(const BenchReport& report) {
              report.probe_bytes < size_t{1} << 30 ? " (memory is short)" : "", "; medians of ", report.repeat, "\n\n");
   if (!report.results.empty())
     out += "test               tok/s        min..max   MB/tok GM/tok      limit  share nop\n";
-  for (const BenchResult& r : report.results) out += row(report, r);
+  for (const BenchResult& r : report.results) out += row(report, r) + rival_rows(r);
   if (!report.results.empty()) out += "\n";
   if (const Samples& s = report.first_token_s; !s.values.empty())
     out += format("first token    %.2f s (%.2f..%.2f): load %.2f s, then %zu tokens of prompt\n", s.median(), s.least(),
                   s.most(), report.load_s.median(), report.first_token_prompt);
   out += cat("peak memory    ", gib(report.peak_memory_bytes), "\n");
+  if (report.quality) out += quality_rows(report);
+  if (!report.results.empty())
+    for (size_t i = 0; i < report.results[0].rivals.size(); ++i)
+      out += sanitized(cat("rival ", i + 1, "        ", report.results[0].rivals[i].command)) + "\n";
   const bool shared = std::any_of(report.results.begin(), report.results.end(),
                                   [&](const BenchResult& r) { return report.is_shared(r); });
   if (shared)

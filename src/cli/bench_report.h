@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "engine/engine.h"
 #include "engine/probes.h"
+#include "engine/quality.h"
 
 namespace fathom {
 
@@ -18,12 +19,26 @@ struct Samples {
   double most() const;
 };
 
+/// Another program at the same test, once after each of our measurements.
+struct RivalSpeed {
+  std::string command;   ///< as given to --compare
+  Samples tokens_per_s;  ///< none: its command cannot do this test
+};
+
+/// How many times as fast we are: of the medians, and the range of the pairs that ran one after the other.
+struct SpeedRatio {
+  double of_medians = 0, least = 0, most = 0;
+};
+/// nullopt where either has no measurement.
+std::optional<SpeedRatio> speed_ratio(const Samples& ours, const Samples& theirs);
+
 struct BenchResult {
   enum class Kind { kPrefill, kDecode } kind = Kind::kPrefill;
   size_t tokens = 0, depth = 0, sequences = 1;
   Samples tokens_per_s;              ///< of all sequences together
   std::vector<ProbeReading> probes;  ///< one before the first measurement and one after each
   double bytes_per_token = 0, macs_per_token = 0;
+  std::vector<RivalSpeed> rivals;  ///< in the order of the flags
 
   Samples read_gb_s() const;
   Samples peak_gop_s() const;
@@ -36,11 +51,14 @@ struct BenchReport {
   EngineInfo engine;
   std::string processor, unit;
   size_t probe_bytes = 0, repeat = 0;
-  bool huge_pages = false, interrupted = false;
+  bool huge_pages = false, interrupted = false;  ///< `interrupted`: the rest was not measured
   std::vector<BenchResult> results;
   size_t first_token_prompt = 0;
   Samples load_s, first_token_s;  ///< of cold starts: until the model is loaded, until the first token
   uint64_t peak_memory_bytes = 0;
+  std::optional<Quality> quality;
+  std::string quality_text;  ///< the text's name
+  std::string failure;       ///< a rival's, which ended the run; empty: none
 
   /// The fastest look of the whole run; a result whose own falls below three quarters of it had company.
   double best_nops_per_ns() const;

@@ -74,6 +74,60 @@ TEST(BenchReport, Json) {
   EXPECT_TRUE(bench_json(report).at("first_token").is_null());
 }
 
+BenchReport with_rivals() {
+  BenchReport report = report_of(18);
+  report.results[0].rivals = {{"first {model}", {{45, 50, 60}}}, {"second\x1b", {{200}}}};
+  report.results[1].rivals = {{"first {model}", {}}, {"second\x1b", {{6, 3, 1}}}};
+  report.quality = {.windows = 8,
+                    .window = 512,
+                    .tokens = 4088,
+                    .perplexity = 30.57139,
+                    .perplexity_exact = 30.35639,
+                    .kl = 2.99e-3,
+                    .kl_99 = 1.5e-2,
+                    .kl_max = 0.1,
+                    .same_best = 0.9628};
+  report.quality_text = "a.txt";
+  return report;
+}
+
+TEST(BenchReport, TheRatioIsOfMediansItsRangeOfPairs) {
+  const BenchReport report = with_rivals();
+  const BenchResult& r = report.results[0];
+  const SpeedRatio ratio = *speed_ratio(r.tokens_per_s, r.rivals[0].tokens_per_s);
+  EXPECT_EQ(ratio.of_medians, 2);
+  EXPECT_DOUBLE_EQ(ratio.least, 110.0 / 60);
+  EXPECT_EQ(ratio.most, 2);
+  EXPECT_DOUBLE_EQ(speed_ratio(r.tokens_per_s, r.rivals[1].tokens_per_s)->most, 90.0 / 200);  // the one pair
+  EXPECT_FALSE(speed_ratio(r.tokens_per_s, {}));
+}
+
+TEST(BenchReport, RivalsAndQualityInJson) {
+  const json::object out = bench_json(with_rivals());
+  const json::array& first = out.at("results").as_array()[0].as_object().at("rivals").as_array();
+  EXPECT_EQ(first[0].as_object().at("command"), "first {model}");
+  EXPECT_EQ(first[0].as_object().at("tokens_per_s").as_object().at("median"), 50.0);
+  EXPECT_EQ(first[0].as_object().at("ratio").as_object().at("of_medians"), 2.0);
+  const json::array& second = out.at("results").as_array()[1].as_object().at("rivals").as_array();
+  EXPECT_TRUE(second[0].as_object().at("tokens_per_s").is_null());
+  EXPECT_TRUE(second[0].as_object().at("ratio").is_null());
+  EXPECT_EQ(out.at("quality").as_object().at("kl"), 2.99e-3);
+  EXPECT_EQ(out.at("quality").as_object().at("tokens"), 4088);
+  EXPECT_TRUE(bench_json(report_of(18)).at("quality").is_null());
+}
+
+TEST(BenchReport, RivalsAndQualityInTheTable) {
+  const std::string table = bench_table(with_rivals());
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(display_width(line), 80U) << line;
+  for (const char* part :
+       {"  rival 1           50.0      45.0..60.0   ratio 2.00 (1.83..2.00)\n", "not measured: no {batch}\n",
+        "ratio 3.50 (1.50..4.00)", "KL from exact 2.99e-03 nats/token, 99% below 1.5e-02\n",
+        "perplexity 30.57139, exact 30.35639 (+0.71%)\n", "8 windows of 512 tokens of a.txt\n",
+        "rival 1        first {model}\n", "rival 2        second\u241b\n"})
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+}
+
 TEST(BenchReport, TableFitsIn80Columns) {
   BenchReport report = report_of(9);
   report.interrupted = true;

@@ -68,6 +68,92 @@ class Bench(unittest.TestCase):
             self.assertEqual(printed, "")
         self.assertEqual(run("bench", "/nowhere/model.gguf")[0], 1)
 
+    def rival(self, lines):
+        """A script of the shell, and the file that it may log to."""
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        script, log = folder / "a rival.sh", folder / "log"
+        script.write_text(f"LOG='{log}'\n{lines}\n")
+        return script, log
+
+    def test_a_rival_is_timed_in_turn(self):
+        script, log = self.rival("""echo "$*" >>"$LOG"; echo noise >&2
+            echo "[{\\"n_prompt\\": $2, \\"n_gen\\": $3, \\"n_depth\\": $4, \\"avg_ts\\": 0.5}]" """)
+        model = script.with_name("it's a model.gguf")
+        shutil.copy(MODEL, model)
+        one = f"sh '{script}' {{model}} {{prompt}} {{decode}} {{depth}} {{threads}}"
+        two = f"echo two {{batch}} >>'{log}'; echo {{batch}} tok/s: 2.5"
+        code, printed, error = run("bench", "--compare", one, "--compare", two, model, *SHORT, "--depth", 20, "--batch", 2,
+                                   "--cold-start", 0, "--json")
+        self.assertEqual(code, 0, error)
+        first, second = f"{model} 8 0 0 2", f"{model} 0 3 20 2"
+        self.assertEqual(log.read_text().splitlines(), [first, "two 1"] * 2 + [second, "two 1"] * 2 + ["two 2"] * 2)
+        results = json.loads(printed)["results"]
+        for result in results:
+            self.assertEqual([rival["command"] for rival in result["rivals"]], [one, two])
+            self.assertEqual(result["rivals"][1]["tokens_per_s"]["values"], [2.5, 2.5])
+            self.assertAlmostEqual(result["rivals"][1]["ratio"]["of_medians"], result["tokens_per_s"]["median"] / 2.5)
+        self.assertEqual([result["rivals"][0]["tokens_per_s"] and result["rivals"][0]["tokens_per_s"]["median"]
+                          for result in results], [0.5, 0.5, None])
+
+    def test_a_rival_that_fails(self):
+        script, _ = self.rival("echo cannot load it >&2; [ $1 = 0 ] && exit 3; echo 7")
+        flags = (*SHORT, "--cold-start", 0, "--batch", 0, "--json", "--compare")
+        code, printed, error = run("bench", MODEL, *flags, f"sh '{script}' {{prompt}}")
+        self.assertEqual(code, 1, error)
+        self.assertIn("the command ended with exit code 3", error)
+        self.assertIn("cannot load it", error)
+        out = json.loads(printed)  # the prefill, and our own first decode
+        self.assertTrue(out["interrupted"])
+        self.assertEqual([len(result["rivals"][0]["tokens_per_s"]["values"]) if result["rivals"][0]["tokens_per_s"] else 0
+                          for result in out["results"]], [2, 0])
+        code, _, error = run("bench", MODEL, *flags, "echo unknown speed")
+        self.assertEqual(code, 1, error)
+        self.assertIn("tokens per second, found", error)
+
+    def test_ctrl_c_ends_the_rival_too(self):
+        script, log = self.rival('sleep 1000 & echo $! >"$LOG.part"; mv "$LOG.part" "$LOG"; wait')
+        child = subprocess.Popen([str(FATHOM), "bench", str(MODEL), *map(str, SHORT), "--cold-start", "0", "--json",
+                                  "--compare", f"sh '{script}'"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        while not log.exists():
+            self.assertIsNone(child.poll())
+        child.send_signal(signal.SIGINT)
+        printed, _ = child.communicate(timeout=120)
+        self.assertEqual(child.returncode, 130)
+        self.assertIsNone(json.loads(printed)["results"][0]["rivals"][0]["ratio"])
+        status = pathlib.Path("/proc") / log.read_text().strip() / "status"
+        while status.exists() and not {"Z", "X"} & set(status.read_text().split("State:")[1].split()[:1]):
+            pass  # its death takes a moment
+
+    def test_quality(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        text = folder / "text.txt"
+        text.write_text("".join(f"{i} times {i} makes {i * i}.\n" for i in range(100)))
+        flags = ("--prompt", 0, "--decode", 0, "--cold-start", 0, "--quality", "--text", text, "--windows", 1)
+        model = GOLDEN / "gguf" / "qwen2-wide.Q4_0.gguf"
+        code, printed, error = run("bench", model, *flags, "--json", "--profile", "int8")
+        self.assertEqual(code, 0, error)
+        quality = json.loads(printed)["quality"]
+        self.assertEqual((quality["text"], quality["windows"], quality["window"], quality["tokens"]), ("text.txt", 1, 512, 511))
+        self.assertGreater(quality["kl"], 0)
+        self.assertLess(quality["kl"], 0.01)
+        code, printed, error = run("bench", model, *flags, "--profile", "exact")
+        self.assertEqual(code, 0, error)
+        self.assertIn("KL from exact 0.00e+00", printed)
+        self.assertIn("1 window of 512 tokens of text.txt", printed)
+        for wrong, expected, message in ((("--quality",), 2, "--quality: expected --text FILE"),
+                                         (("--text", text), 2, "--quality"),
+                                         (("--quality", "--text", folder / "none.txt"), 1, "none.txt"),
+                                         (("--quality", "--text", __file__, "--ctx", 100), 2, "--ctx: expected at least the 512")):
+            code, _, error = run("bench", model, *SHORT, "--cold-start", 0, *wrong, env={"FATHOM_SHARED": str(folder)})
+            self.assertEqual(code, expected, error)
+            self.assertIn(message, error)
+        text.write_text("short")
+        code, _, error = run("bench", model, *flags)
+        self.assertEqual(code, 1, error)
+        self.assertIn("expected at least one window of 512 tokens", error)
+
     def test_ctrl_c_prints_what_was_measured(self):
         command = [FATHOM, "bench", MODEL, "--prompt", "8,16", "--decode", "2", "--repeat", "1", "--cold-start", "0",
                    "--batch", "0", "--depth", ",".join(["0"] * 1000), "--json"]
