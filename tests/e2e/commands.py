@@ -156,7 +156,8 @@ class Run(unittest.TestCase):
         self.assertIn("tok/s", error)
 
     def test_cache_type(self):
-        code, out, error = run("run", MODEL, "What is the capital of France?", "--temperature", "0", "--cache-type", "q8")
+        code, out, error = run("run", MODEL, "What is the capital of France?", "--temperature", "0", "--cache-type", "q8",
+                               "--profile", "exact", "--max-tokens", "30")
         self.assertEqual((code, out), (0, "The capital of France is Paris.\n"), error)
         self.assertIn("cache q8", error.splitlines()[0])
 
