@@ -126,6 +126,9 @@ json::object answer_json(const Answer& answer, const Tokenizer& tokenizer, uint6
                   {"cached_tokens", s.cached_tokens},
                   {"new_tokens", s.new_tokens},
                   {"thinking_tokens", s.thinking_tokens}};
+  out["speculation"] = {{"passes", s.speculation.passes},
+                        {"drafted_tokens", s.speculation.drafted},
+                        {"accepted_tokens", s.speculation.accepted}};
   out["timings"] = {{"first_token_s", s.first_token_s},
                     {"decode_s", s.decode_s},
                     {"thinking_s", s.thinking_s},
@@ -140,8 +143,9 @@ std::string stats_line(const AnswerStats& s) {
   line += cat(" (", rounded(s.prompt_tokens_per_s(), 1), " tok/s), answer ", s.new_tokens,
               s.new_tokens == 1 ? " token" : " tokens");
   if (s.thinking_tokens > 0) line += cat(", ", s.thinking_tokens, " of them thinking");
-  return line +
-         cat(" (", rounded(s.new_tokens_per_s(), 1), " tok/s), first token after ", rounded(s.first_token_s, 2), " s");
+  line += cat(" (", rounded(s.new_tokens_per_s(), 1), " tok/s");
+  if (s.speculation.drafted > 0) line += cat(", ", rounded(s.tokens_per_pass(), 2), " tokens per pass");
+  return line + cat("), first token after ", rounded(s.first_token_s, 2), " s");
 }
 
 std::vector<TextPiece> user_prompt(const Engine& engine, const std::string& text, const std::string& system, bool think,

@@ -8,8 +8,8 @@
 
 namespace fathom {
 
-/// {thinking, text, ids, logprobs, finish_reason, tool_calls (where there are some), seed, usage, timings}. logprobs is
-/// null, or per token {id, token, logprob, top: [{id, token, logprob}]}.
+/// {thinking, text, ids, logprobs, finish_reason, tool_calls (where there are some), seed, usage, speculation,
+/// timings}. logprobs is null, or per token {id, token, logprob, top: [{id, token, logprob}]}.
 json::object answer_json(const Answer& answer, const Tokenizer& tokenizer, uint64_t seed);
 
 /// "prompt 12 tokens (340.1 tok/s), answer 57 tokens (41.0 tok/s), first token after 0.04 s"

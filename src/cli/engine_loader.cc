@@ -67,6 +67,7 @@ AnswerOptions answer_options(const Engine& engine, const Settings& settings) {
   options.sampling = sampling_params(engine, settings);
   options.max_tokens = settings.count("max-tokens").value_or(0);
   if (const auto budget = settings.count("budget")) options.thinking_budget = *budget;
+  options.speculate = settings.text("speculate") != "off";
   return options;
 }
 

@@ -40,6 +40,8 @@ constexpr SettingSpec kSpecs[] = {
     {"think", SettingKind::kChoice, "on|off", nullptr, "on, where the template has a switch",
      "let the model think first"},
     {"budget", SettingKind::kCount, "", nullptr, "none", "tokens of thinking, then the answer begins", 0, 1e9},
+    {"speculate", SettingKind::kChoice, "auto|off", nullptr, "auto",
+     "guess tokens where it pays; the same text, sooner"},
     {"system", SettingKind::kText, "", nullptr, "none", "the system message"},
     {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},

@@ -34,6 +34,9 @@ double AnswerStats::prompt_tokens_per_s() const {
 double AnswerStats::new_tokens_per_s() const {
   return decode_s > 0 && new_tokens > 1 ? static_cast<double>(new_tokens - 1) / decode_s : 0;
 }
+double AnswerStats::tokens_per_pass() const {
+  return speculation.passes ? static_cast<double>(new_tokens) / static_cast<double>(speculation.passes) : 0;
+}
 
 struct AnswerRun::State {
   State(Engine& the_engine, Session& the_session, std::span<const TextPiece> prompt, AnswerOptions the_options,
@@ -58,6 +61,7 @@ struct AnswerRun::State {
     if (options.max_tokens != 0 && options.max_tokens < limit)
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
+    if (options.speculate) speculation.emplace(ids);
   }
 
   bool cancelled() const { return cancel && cancel->load(std::memory_order_relaxed); }
@@ -152,6 +156,7 @@ struct AnswerRun::State {
     if (parser.thinking() && !was_forced) ++answer.stats.thinking_tokens;
     sampler.observe(id, false);
     session.append(id);
+    if (speculation) speculation->append(id);
     if (!was_forced && !options.ignore_eos && engine.is_end_of_generation(id)) return finish(FinishReason::kStop);
     deliver(parser.feed(id, engine.tokenizer().token_view(id), engine.tokenizer().kind(id) == TokenKind::kControl));
     if (parser.thinking())
@@ -160,6 +165,15 @@ struct AnswerRun::State {
       end_thinking();
     if (stop.hit()) return finish(FinishReason::kStop);
     if (answer.ids.size() >= limit) return finish(limit_reason);
+  }
+
+  /// What the budget forces is sure to come; else guesses. The last token needs no forward after it.
+  std::span<const Draft> drafts() {
+    const size_t most = std::min(limit - answer.ids.size() - 1, Speculation::kMost);
+    if (!speculation || forced.empty()) return speculation ? speculation->drafts(most) : std::span<const Draft>();
+    sure.clear();
+    for (size_t i = 0; i < std::min(most, forced.size()); ++i) sure.push_back({forced[i], 1});
+    return sure;
   }
 
   Engine& engine;
@@ -173,6 +187,8 @@ struct AnswerRun::State {
   Answer answer;
   ToolCall call;  // the one in the making
   std::deque<TokenId> forced;
+  std::optional<Speculation> speculation;  // nullopt: switched off
+  std::vector<Draft> sure;
   size_t limit = 0;
   FinishReason limit_reason = FinishReason::kContextFull;
   bool thinking = false, finished = false;
@@ -197,6 +213,13 @@ void AnswerRun::on_prefill() {
   s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens,
                        s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
   if (s.cancelled()) s.guarded([&] { s.finish(FinishReason::kCancelled); });
+}
+
+std::span<const Draft> AnswerRun::drafts() { return state_->drafts(); }
+
+void AnswerRun::on_verified(size_t drafted, size_t accepted) {
+  SpeculationStats& s = state_->answer.stats.speculation;
+  ++s.passes, s.drafted += drafted, s.accepted += accepted;
 }
 
 void AnswerRun::on_logits(std::span<const float> logits) {

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "engine/session.h"
+#include "engine/speculation.h"
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "sampling/stop_matcher.h"
@@ -29,6 +30,7 @@ struct AnswerOptions {
   bool logprobs = false;    ///< keep every token's log-probability
   size_t top_logprobs = 0;  ///< and the n most likely alternatives
   bool ignore_eos = false;
+  bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
 };
 
 enum class FinishReason { kStop, kLength, kContextFull, kToolCalls, kCancelled };
@@ -41,8 +43,10 @@ struct AnswerStats {
   double decode_s = 0;         ///< from the first token to the last
   double thinking_s = 0;
   bool budget_spent = false;  ///< the thinking was closed by the budget
+  SpeculationStats speculation;
   double prompt_tokens_per_s() const;
   double new_tokens_per_s() const;
+  double tokens_per_pass() const;  ///< of the new tokens; more than 1 where speculation guessed right
 };
 
 struct Answer {
@@ -76,6 +80,8 @@ class AnswerRun final : public Running {
   Session& session() override;
   bool done() const override;
   void on_logits(std::span<const float> logits) override;
+  std::span<const Draft> drafts() override;
+  void on_verified(size_t drafted, size_t accepted) override;
   void on_prefill() override;
   void on_pool_full() override;
   /// Once done. Throws the Error that ended this answer alone, such as logits that are not numbers.

@@ -85,6 +85,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   }
 
   engine->prefill_chunk_ = options.prefill_chunk;
+  engine->pass_cost_ = PassCost(count_token_work(checkpoint->tensors(), checkpoint->config(), info.cache_type));
   engine->generation_config_ = checkpoint->generation_config();
   if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
     const std::string chat_template = spec->chat_template;

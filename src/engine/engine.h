@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cache/kv_cache.h"
+#include "engine/speculation.h"
 #include "formats/checkpoint.h"
 #include "models/model.h"
 #include "text/chat_template.h"
@@ -66,12 +67,14 @@ class Engine {
   KvPool& pool() { return *pool_; }
   const KvLayout& kv_layout() const { return pool_->layout(); }
   size_t prefill_chunk() const { return prefill_chunk_; }
+  const PassCost& pass_cost() const { return pass_cost_; }
 
  private:
   Engine() = default;
 
   EngineInfo info_;
   size_t prefill_chunk_ = 512;
+  PassCost pass_cost_;
   GenerationConfig generation_config_;
   std::unique_ptr<const Model> model_;
   std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none

@@ -15,14 +15,14 @@ bool Scheduler::step() {
   return worked;
 }
 
-bool Scheduler::run_forward() {
-  std::erase_if(running_, [](const Running* r) { return r->done(); });
-  rows_.clear(), scheduled_.clear(), ids_.clear(), positions_.clear(), last_rows_.clear();
+/// Pending tokens, as many as there is room for. Returns the first sequence that found no page: it waits while others
+/// go on, whose pages come back; null: all did.
+Running* Scheduler::take_pending() {
   // Those with the fewest pending tokens first: a long prompt never keeps the others' tokens waiting.
   std::stable_sort(running_.begin(), running_.end(),
                    [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); });
   size_t room = engine_.prefill_chunk();
-  Running* waiting = nullptr;  // the first that found no page: it waits while others go on, whose pages come back
+  Running* waiting = nullptr;
   for (Running* r : running_) {
     Session& s = r->session();
     const size_t n = std::min(room, s.pending());
@@ -32,39 +32,100 @@ bool Scheduler::run_forward() {
       continue;
     }
     room -= n;
-    rows_.push_back({ids_.size(), n, s.cached(), s.kv().pages()});
-    scheduled_.push_back(r);
-    for (size_t i = 0; i < n; ++i) {
-      ids_.push_back(s.tokens()[s.cached() + i]);
+    parts_.push_back({r, n});
+  }
+  return waiting;
+}
+
+/// The guesses that pay, the likeliest first; they take pages that nobody waits for.
+void Scheduler::take_drafts() {
+  candidates_.clear(), chances_.clear();
+  size_t rows = 0, tokens = 0;
+  for (Part& p : parts_) {
+    rows += p.pending;
+    if (!p.complete()) continue;
+    ++tokens;
+    p.guesses = p.running->drafts();
+    for (const Draft& d : p.guesses) candidates_.emplace_back(d.chance, &p);
+  }
+  std::ranges::stable_sort(candidates_, std::greater{}, [](const auto& c) { return c.first; });
+  for (const auto& [chance, part] : candidates_) chances_.push_back(chance);
+  if (chances_.size() > kMostDrafts) chances_.resize(kMostDrafts);
+  const size_t n = drafts_that_pay(engine_.pass_cost(), rows, tokens, chances_);
+  for (size_t i = 0; i < n; ++i) ++candidates_[i].second->drafted;
+  for (Part& p : parts_)
+    if (p.drafted != 0 && !p.running->session().kv().reserve(p.rows())) p.drafted = 0;
+}
+
+void Scheduler::lay_rows() {
+  rows_.clear(), ids_.clear(), positions_.clear();
+  for (Part& p : parts_) {
+    Session& s = p.running->session();
+    p.row = ids_.size();
+    rows_.push_back({p.row, p.rows(), s.cached(), s.kv().pages()});
+    for (size_t i = 0; i < p.rows(); ++i) {
+      ids_.push_back(i < p.pending ? s.tokens()[s.cached() + i] : p.guesses[i - p.pending].id);
       positions_.push_back(static_cast<int32_t>(s.cached() + i));
     }
   }
-  if (ids_.empty()) {
+}
+
+bool Scheduler::run_forward() {
+  std::erase_if(running_, [](const Running* r) { return r->done(); });
+  parts_.clear();
+  Running* waiting = take_pending();
+  if (parts_.empty()) {
     if (waiting) waiting->on_pool_full();
     return waiting != nullptr;
   }
-
+  take_drafts();
+  lay_rows();
   Context ctx = engine_.context();
   const Tensor hidden =
       engine_.model().forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, engine_.kv_layout());
-  std::vector<Running*> complete;
-  for (size_t i = 0; i < scheduled_.size(); ++i) {
-    Session& s = scheduled_[i]->session();
-    s.kv().advance(rows_[i].rows);
-    if (s.pending() != 0) {
-      scheduled_[i]->on_prefill();
+  hand_out(ctx, hidden);
+  return true;
+}
+
+/// Logits to the sequences that are complete; those of all rows that draw a token, in one product.
+void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
+  wanted_rows_.clear();
+  for (const Part& p : parts_)
+    for (size_t i = p.pending - 1; p.complete() && i < p.rows(); ++i)
+      wanted_rows_.push_back(static_cast<int32_t>(p.row + i));
+  Tensor logits;
+  if (!wanted_rows_.empty()) {
+    const Tensor wanted = ctx.make(DType::kF32, {wanted_rows_.size(), hidden.shape().back()});
+    ctx.backend.gather_rows(wanted, hidden, from_ids(wanted_rows_));
+    logits = engine_.model().logits(ctx, wanted);
+  }
+  size_t row = 0;
+  for (Part& p : parts_) {
+    const bool complete = p.complete();
+    p.running->session().kv().advance(p.pending);
+    if (!complete) {
+      p.running->on_prefill();
       continue;
     }
-    complete.push_back(scheduled_[i]);
-    last_rows_.push_back(static_cast<int32_t>(rows_[i].row + rows_[i].rows - 1));
+    const size_t n = p.drafted + 1, V = logits.shape().back();
+    verify(p, {logits.data<float>() + row * V, n * V});
+    row += n;
   }
-  if (complete.empty()) return true;
-  const Tensor last = ctx.make(DType::kF32, {complete.size(), hidden.shape().back()});
-  ctx.backend.gather_rows(last, hidden, from_ids(last_rows_));
-  const Tensor logits = engine_.model().logits(ctx, last);
-  const size_t V = logits.shape().back();
-  for (size_t i = 0; i < complete.size(); ++i) complete[i]->on_logits({logits.data<float>() + i * V, V});
-  return true;
+}
+
+/// logits [1 + drafts, V]. Each row is drawn from as if it were alone; the next one counts if its token was drawn. Rows
+/// in the cache beyond that are as if never written: the next forward overwrites them (spec/numerics.md 5).
+void Scheduler::verify(Part& part, std::span<const float> logits) {
+  Session& s = part.running->session();
+  const size_t V = logits.size() / (part.drafted + 1), first = part.row + part.pending;
+  size_t accepted = 0;
+  for (;; ++accepted) {
+    part.running->on_logits(logits.subspan(accepted * V, V));
+    if (accepted == part.drafted || part.running->done() || s.tokens().back() != ids_[first + accepted]) break;
+    s.kv().advance(1);
+  }
+  if (part.drafted != 0) s.kv().truncate(s.kv().length());  // a page taken for drafts alone goes back
+  part.running->on_verified(part.drafted, accepted);
 }
 
 }  // namespace fathom

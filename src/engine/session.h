@@ -18,6 +18,9 @@ class Session {
   /// Tokens that no forward has seen yet.
   size_t pending() const { return tokens_.size() - kv_.length(); }
   KvSequence& kv() { return kv_; }
+  /// Leading positions that the cache also holds for the MTP module; beyond cached() they mean nothing.
+  size_t mtp_cached() const { return mtp_cached_; }
+  void set_mtp_cached(size_t positions) { mtp_cached_ = positions; }
 
   /// Goes on from `ids`: what the cache shares with them is kept, but for the last token, whose logits are wanted.
   /// Returns the tokens that stay cached.
@@ -27,6 +30,7 @@ class Session {
  private:
   std::vector<TokenId> tokens_;
   KvSequence kv_;
+  size_t mtp_cached_ = 0;
 };
 
 }  // namespace fathom
