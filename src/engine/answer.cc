@@ -222,6 +222,18 @@ void AnswerRun::on_verified(size_t drafted, size_t accepted) {
   ++s.passes, s.drafted += drafted, s.accepted += accepted;
 }
 
+bool AnswerRun::wants_mtp() const { return state_->speculation && state_->speculation->mtp_pays(); }
+
+/// Drawn as the token itself will be, with the same number: where the module sees what the model sees, that is the
+/// same.
+void AnswerRun::on_mtp_logits(std::span<const float> logits) {
+  State& s = *state_;
+  try {
+    s.speculation->guess(s.sampler.draw(logits, static_cast<uint32_t>(s.session.tokens().size())));
+  } catch (const Error&) {  // logits that are no numbers: nothing is guessed, and the answer does not depend on it
+  }
+}
+
 void AnswerRun::on_logits(std::span<const float> logits) {
   state_->guarded([&] {
     if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);

@@ -82,6 +82,8 @@ class AnswerRun final : public Running {
   void on_logits(std::span<const float> logits) override;
   std::span<const Draft> drafts() override;
   void on_verified(size_t drafted, size_t accepted) override;
+  bool wants_mtp() const override;
+  void on_mtp_logits(std::span<const float> logits) override;
   void on_prefill() override;
   void on_pool_full() override;
   /// Once done. Throws the Error that ended this answer alone, such as logits that are not numbers.

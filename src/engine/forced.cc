@@ -74,8 +74,8 @@ void run_mtp(Engine& engine, Context& ctx, const std::vector<std::vector<TokenId
   if (ids.empty()) return;
   const Tensor h = make_tensor(DType::kF32, {ids.size(), hidden.shape().back()});
   ctx.backend.gather_rows(h, hidden, from_ids(picked));
-  const Tensor logits =
-      engine.model().mtp_logits(ctx, {from_ids(ids), {}, from_ids(positions), rows}, h, engine.kv_layout());
+  const Tensor logits = engine.model().mtp_logits(
+      ctx, engine.model().mtp_forward(ctx, {from_ids(ids), {}, from_ids(positions), rows}, h, engine.kv_layout()));
   size_t from = 0;
   for (const LayerCollector::Place& p : feed.places) {
     const size_t n = std::min(p.rows, sequences[p.sequence].size() - 1 - p.position);

@@ -32,7 +32,7 @@ Running* Scheduler::take_pending() {
       continue;
     }
     room -= n;
-    parts_.push_back({r, n});
+    parts_.push_back({r, n, s.cached()});
   }
   return waiting;
 }
@@ -62,10 +62,10 @@ void Scheduler::lay_rows() {
   for (Part& p : parts_) {
     Session& s = p.running->session();
     p.row = ids_.size();
-    rows_.push_back({p.row, p.rows(), s.cached(), s.kv().pages()});
+    rows_.push_back({p.row, p.rows(), p.position, s.kv().pages()});
     for (size_t i = 0; i < p.rows(); ++i) {
-      ids_.push_back(i < p.pending ? s.tokens()[s.cached() + i] : p.guesses[i - p.pending].id);
-      positions_.push_back(static_cast<int32_t>(s.cached() + i));
+      ids_.push_back(i < p.pending ? s.tokens()[p.position + i] : p.guesses[i - p.pending].id);
+      positions_.push_back(static_cast<int32_t>(p.position + i));
     }
   }
 }
@@ -84,6 +84,7 @@ bool Scheduler::run_forward() {
   const Tensor hidden =
       engine_.model().forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, engine_.kv_layout());
   hand_out(ctx, hidden);
+  if (engine_.model().has_mtp()) run_mtp(ctx, hidden);
   return true;
 }
 
@@ -126,6 +127,40 @@ void Scheduler::verify(Part& part, std::span<const float> logits) {
   }
   if (part.drafted != 0) s.kv().truncate(s.kv().length());  // a page taken for drafts alone goes back
   part.running->on_verified(part.drafted, accepted);
+}
+
+/// The module at every position that the step has made sure of, so that its cache has no holes: position i reads token
+/// i + 1, which is there, pending or just drawn.
+void Scheduler::run_mtp(Context& ctx, const Tensor& hidden) {
+  rows_.clear(), ids_.clear(), positions_.clear(), wanted_rows_.clear();
+  std::vector<int32_t> last_rows;
+  std::vector<Running*> guessing;
+  for (const Part& p : parts_) {
+    Session& s = p.running->session();
+    if (p.running->done() || !p.running->wants_mtp() || s.mtp_cached() != p.position) continue;
+    const size_t row = ids_.size(), n = s.cached() - p.position;
+    rows_.push_back({row, n, p.position, s.kv().pages()});
+    for (size_t i = 0; i < n; ++i) {
+      ids_.push_back(s.tokens()[p.position + i + 1]);
+      positions_.push_back(static_cast<int32_t>(p.position + i));
+      wanted_rows_.push_back(static_cast<int32_t>(p.row + i));
+    }
+    s.set_mtp_cached(s.cached());
+    if (s.pending() != 1) continue;
+    last_rows.push_back(static_cast<int32_t>(row + n - 1));
+    guessing.push_back(p.running);
+  }
+  if (ids_.empty()) return;
+  const Tensor h = ctx.make(DType::kF32, {ids_.size(), hidden.shape().back()});
+  ctx.backend.gather_rows(h, hidden, from_ids(wanted_rows_));
+  const Tensor out =
+      engine_.model().mtp_forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, h, engine_.kv_layout());
+  if (guessing.empty()) return;
+  const Tensor last = ctx.make(DType::kF32, {guessing.size(), out.shape().back()});
+  ctx.backend.gather_rows(last, out, from_ids(last_rows));
+  const Tensor logits = engine_.model().mtp_logits(ctx, last);
+  const size_t V = logits.shape().back();
+  for (size_t i = 0; i < guessing.size(); ++i) guessing[i]->on_mtp_logits({logits.data<float>() + i * V, V});
 }
 
 }  // namespace fathom

@@ -26,6 +26,11 @@ class Running {
   virtual std::span<const Draft> drafts() { return {}; }
   /// After the on_logits of a step: so many guesses were verified, so many of them right.
   virtual void on_verified(size_t /*drafted*/, size_t /*accepted*/) {}
+  /// Whether the MTP module is to guess; what it then makes of the last token comes to on_mtp_logits after each step
+  /// that drew tokens: logits [V] of the token after that. Once refused, a session never gets it again, for the
+  /// module's cache has a hole.
+  virtual bool wants_mtp() const { return false; }
+  virtual void on_mtp_logits(std::span<const float> /*logits*/) {}
   /// A part of the pending tokens was computed, more are left.
   virtual void on_prefill() {}
   /// The pool had no page for the next tokens.
@@ -45,7 +50,7 @@ class Scheduler {
   // What a step computes of a sequence: pending tokens, then drafts.
   struct Part {
     Running* running;
-    size_t pending, row = 0;
+    size_t pending, position, row = 0;  // position: of its first row
     std::span<const Draft> guesses = {};
     size_t drafted = 0;
     size_t rows() const { return pending + drafted; }
@@ -60,6 +65,7 @@ class Scheduler {
   void lay_rows();
   void hand_out(Context& ctx, const Tensor& hidden);
   void verify(Part& part, std::span<const float> logits);
+  void run_mtp(Context& ctx, const Tensor& hidden);
 
   Engine& engine_;
   std::vector<Running*> running_;

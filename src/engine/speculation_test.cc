@@ -4,6 +4,7 @@
 
 #include "engine/answer.h"
 #include "engine/conversation.h"
+#include "engine/forced.h"
 #include "tests/testing.h"
 
 namespace fathom {
@@ -50,10 +51,15 @@ class Guessing final : public Running {
     EXPECT_LE(accepted, drafted);
     ++stats.passes, stats.drafted += drafted, stats.accepted += accepted;
   }
+  bool wants_mtp() const override { return true; }
+  void on_mtp_logits(std::span<const float> logits) override {
+    mtp_logits[tokens().size() - 2].assign(logits.begin(), logits.end());
+  }
   const std::vector<TokenId>& tokens() const { return session_.tokens(); }
   const std::vector<float>& logits() const { return logits_; }
   std::vector<TokenId> truth;  // empty: no guesses
   SpeculationStats stats;
+  std::map<size_t, std::vector<float>> mtp_logits;  // by position
 
  private:
   Session session_;
@@ -63,6 +69,18 @@ class Guessing final : public Running {
   std::vector<float> logits_;
   std::vector<Draft> drafts_;
 };
+
+/// The module saw what it sees when the whole text is given: no hole, no row of a wrong guess.
+void expect_mtp_logits(Engine& engine, const Guessing& sequence) {
+  EXPECT_EQ(sequence.mtp_logits.empty(), !engine.model().has_mtp() || sequence.stats.passes < 2);
+  if (sequence.mtp_logits.empty()) return;
+  const Tensor want = forced_forward(engine, {sequence.tokens()}, {.layers = true})[0].mtp_logits;
+  const size_t V = want.shape().back();
+  for (const auto& [position, got] : sequence.mtp_logits) {
+    ASSERT_EQ(got.size(), V);
+    EXPECT_EQ(std::memcmp(got.data(), want.data<float>() + position * V, V * sizeof(float)), 0) << position;
+  }
+}
 
 class Speculated : public ::testing::TestWithParam<std::pair<const char*, Profile>> {};
 
@@ -101,6 +119,7 @@ TEST_P(Speculated, GuessesChangeNoBit) {
       EXPECT_EQ(got[i]->tokens(), want[i]->tokens());
       EXPECT_TRUE(same_bits(got[i]->logits(), want[i]->logits()));
       EXPECT_EQ(got[i]->session().cached(), want[i]->session().cached());
+      expect_mtp_logits(*alone, *got[i]);
       all.passes += got[i]->stats.passes, all.drafted += got[i]->stats.drafted, all.accepted += got[i]->stats.accepted;
       EXPECT_EQ(got[i]->stats.passes + got[i]->stats.accepted, got[i]->logits().size() / 384);
     }
@@ -212,6 +231,20 @@ TEST(Speculation, GoesOnAsTheTextDidBefore) {
   EXPECT_TRUE(s.drafts(0).empty());
   s.append(77);
   EXPECT_TRUE(s.drafts(5).empty());
+}
+
+TEST(Speculation, TheModuleGuessesWhereNoMatchIsLikelier) {
+  const std::vector<TokenId> prompt = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3};
+  Speculation s(prompt);
+  s.guess(50);
+  ASSERT_EQ(s.drafts(5).size(), 1u) << "a match of three tokens is less sure";
+  EXPECT_EQ(s.drafts(5)[0].id, 50);
+  s.guess(4);
+  EXPECT_EQ(s.drafts(5).size(), 5u) << "the same token, and the match knows more";
+  for (TokenId id = 0; id < 100; ++id) s.append(100 + id), s.guess(99);
+  EXPECT_FALSE(s.mtp_pays());
+  s.append(7);
+  EXPECT_TRUE(s.drafts(5).empty()) << "a guess is for one token";
 }
 
 std::vector<double> chances(Speculation& s) {

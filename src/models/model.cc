@@ -43,7 +43,7 @@ Tensor Model::forward(Context& ctx, const Batch& batch, const KvLayout& cache) c
 
 Tensor Model::logits(Context& ctx, const Tensor& hidden) const { return linear(ctx, hidden, *lm_head_); }
 
-Tensor Model::mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const {
+Tensor Model::mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const {
   check(mtp_ != nullptr, "the model has an MTP module");
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   const size_t T = batch.positions.count(), D = config_.hidden_size;
@@ -55,7 +55,9 @@ Tensor Model::mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden,
   ctx.backend.copy_columns(joined, D, 0, rms_norm(ctx, hidden, mtp_->hnorm, eps), 0, 0, 1, D);
   const Tensor y =
       mtp_->layer.forward(ctx, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
-  return linear(ctx, rms_norm(ctx, y, mtp_->shared_head_norm, eps), *mtp_->head);
+  return rms_norm(ctx, y, mtp_->shared_head_norm, eps);
 }
+
+Tensor Model::mtp_logits(Context& ctx, const Tensor& hidden) const { return linear(ctx, hidden, *mtp_->head); }
 
 }  // namespace fathom

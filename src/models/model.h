@@ -51,8 +51,10 @@ class Model {
   /// Logits [T, V] of hidden states [T, D].
   Tensor logits(Context& ctx, const Tensor& hidden) const;
   /// The MTP module at positions i: batch.ids holds the tokens t_{i+1}, hidden the rows h_i that forward() returned.
-  /// Logits [T, V] that predict t_{i+2}.
-  Tensor mtp_logits(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const;
+  /// Hidden states [T, D] after the module's norm, for mtp_logits. Stores T positions of the module's layer.
+  Tensor mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const;
+  /// Logits [T, V] of what mtp_forward returned: they predict t_{i+2}.
+  Tensor mtp_logits(Context& ctx, const Tensor& hidden) const;
 
  private:
   friend class ModelBuilder;
