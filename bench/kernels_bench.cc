@@ -1,7 +1,7 @@
-// Speed of the kernels of every table that this CPU can run, on one thread: GB/s of weights at T = 1 from memory and
-// GMAC/s at T = 128, beside the speed of plain reading in the same run. Best and median of repeated calls: on a machine
-// that is shared the median shows the neighbours.
-// Usage: kernels_bench [table ...]
+// Speed of the kernels of every table that this CPU can run, on one thread: GB/s of weights at T = 1 from memory beside
+// the speed of plain reading, and GMAC/s at T = 480 beside the unit's rate in registers, in the same run. Best and
+// median of repeated calls: on a machine that is shared the median shows the neighbours. Usage: kernels_bench [table
+// ...]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/kernels_testing.h"
+#include "kernels/probe_loops.h"
 
 namespace fathom {
 namespace {
@@ -42,10 +43,20 @@ Timing time_calls(const F& f) {
   return {seconds[0], seconds[seconds.size() / 2]};
 }
 
-void print(const char* table, const std::string& what, double amount, const char* unit, Timing t) {
-  std::printf("%-7s %-34s %8.1f best %8.1f median %s\n", table, what.c_str(), amount / t.best * 1e-9,
+/// limit: of the same unit; 0: none is printed.
+void print(const char* table, const std::string& what, double amount, const char* unit, Timing t, double limit = 0) {
+  std::printf("%-7s %-34s %8.1f best %8.1f median %s", table, what.c_str(), amount / t.best * 1e-9,
               amount / t.median * 1e-9, unit);
+  if (limit > 0) std::printf(", best is %.0f%% of the unit's %.1f", amount / t.best * 1e-7 / limit, limit);
+  std::printf("\n");
   std::fflush(stdout);
+}
+
+/// The unit's rate in registers, in 1e9 multiply-adds per second; 0: this table has no such unit.
+double unit_rate(const ProbeLoop& loop) {
+  constexpr size_t kRounds = 100000;
+  if (!loop.run) return 0;
+  return loop.operations * kRounds / 2 / time_calls([&] { loop.run(kRounds); }).best * 1e-9;
 }
 
 /// Reading 256 MiB once, by the C library's vectorised search for a byte that is not there: the limit of the T = 1
@@ -75,10 +86,12 @@ void bench_linear(const Kernels& k, Profile profile, DType type, size_t K, size_
   const std::string what =
       std::string(names[static_cast<int>(profile)]) + " " + info(type).name + " T=" + std::to_string(T);
   const double bytes = static_cast<double>(w.view.panels() * w.view.panel_bytes());
-  if (T == 1)
-    print(k.name, what, bytes, "GB/s", t);
-  else
-    print(k.name, what, static_cast<double>(T) * static_cast<double>(K) * static_cast<double>(O), "GMAC/s", t);
+  if (T == 1) return print(k.name, what, bytes, "GB/s", t);
+  const ProbeLoops& loops = probe_loops(k);
+  const double rate = unit_rate(profile == Profile::kExact  ? loops.f32
+                                : profile == Profile::kInt8 ? loops.int8
+                                                            : loops.bf16);
+  print(k.name, what, static_cast<double>(T) * static_cast<double>(K) * static_cast<double>(O), "GMAC/s", t, rate);
 }
 
 void bench_attention(const Kernels& k, CacheType type, size_t group, size_t n) {
@@ -128,19 +141,19 @@ void bench_rows(const Kernels& k) {
 
 void bench_table(const Kernels& k) {
   const bool plain = std::strcmp(k.name, "ref") == 0;  // slow: smaller shapes suffice
-  const size_t K = 1536, many = plain ? 64 : 512, memory_rows = plain ? 256 : 65536;
+  const size_t K = 1536, many = plain ? 64 : 256, memory_rows = plain ? 256 : 65536;
   for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ8_0, DType::kIQ4_NL, DType::kQ2_K,
                            DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS}) {
     bench_linear(k, Profile::kInt8, type, K, memory_rows, 1);
-    bench_linear(k, Profile::kInt8, type, K, many, plain ? 8 : 128);
+    bench_linear(k, Profile::kInt8, type, K, many, plain ? 8 : 480);
   }
   for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K}) {
     bench_linear(k, Profile::kExact, type, K, type == DType::kF32 ? memory_rows / 2 : memory_rows, 1);
-    bench_linear(k, Profile::kExact, type, K, many, plain ? 8 : 128);
+    bench_linear(k, Profile::kExact, type, K, many, plain ? 8 : 480);
   }
   if (k.has_bf16) {
     bench_linear(k, Profile::kBf16, DType::kBF16, K, memory_rows, 1);
-    bench_linear(k, Profile::kBf16, DType::kBF16, K, many, plain ? 8 : 128);
+    bench_linear(k, Profile::kBf16, DType::kBF16, K, many, plain ? 8 : 480);
   }
   for (const CacheType type : {CacheType::kF32, CacheType::kBF16}) {
     for (const size_t group : {1, 6}) bench_attention(k, type, group, plain ? 128 : 4096);

@@ -18,7 +18,9 @@ class Session {
   /// Tokens that no forward has seen yet.
   size_t pending() const { return tokens_.size() - kv_.length(); }
   KvSequence& kv() { return kv_; }
-  /// Leading positions that the cache also holds for the MTP module; beyond cached() they mean nothing.
+  /// Leading positions that the cache also holds for the MTP module; beyond cached() they mean nothing. Where a text
+  /// parts from the one before (set_tokens), the last of them has seen the old next token: the module guesses a little
+  /// worse for it, and nothing else depends on it.
   size_t mtp_cached() const { return mtp_cached_; }
   void set_mtp_cached(size_t positions) { mtp_cached_ = positions; }
 

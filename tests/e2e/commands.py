@@ -161,6 +161,19 @@ class Run(unittest.TestCase):
         self.assertEqual((code, out), (0, "The capital of France is Paris.\n"), error)
         self.assertIn("cache q8", error.splitlines()[0])
 
+    def test_speculation_changes_nothing(self):
+        def answer(how):
+            code, out, error = run("run", MODEL, "Repeat this list three times exactly: apples, pears, plums, cherries, "
+                                   "grapes, melons, bananas, oranges.", "--profile", "exact", "--temperature", "0",
+                                   "--max-tokens", "40", "--logprobs", "2", "--json", "--speculate", how)
+            self.assertEqual(code, 0, error)
+            return json.loads(out)
+        guessed, plain = answer("auto"), answer("off")
+        for key in ("ids", "text", "logprobs", "finish_reason"):
+            self.assertEqual(guessed[key], plain[key])
+        self.assertGreater(guessed["speculation"]["accepted_tokens"], 0)
+        self.assertEqual(plain["speculation"]["drafted_tokens"], 0)
+
     def test_batch_equals_alone(self):
         questions = [{"prompt": p, "seed": i, "max_tokens": 8 + i, "id": i} for i, p in
                      enumerate(["Name a colour.", "What is 2+2?", "Say hello.", "Why?"])]
