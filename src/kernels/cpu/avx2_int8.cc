@@ -3,6 +3,7 @@
 // Sums inside a block are exact integers in any order, so this order is free (spec/numerics.md 3).
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx2_int8_asm.h"
+#include "kernels/cpu/avx2_int8_few.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_int8.h"
 
@@ -40,47 +41,9 @@ struct FromSlice {
   [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const { return _mm256_load_ps(&slice.m[b][half]); }
 };
 
-/// ... or the packed groups themselves, for few.
-template <DType type>
-struct FromGroups {
-  using Unpack = simd::Unpack<Simd>;
-  static constexpr size_t kBytes = simd::planes<type>().bytes;
-  const uint8_t* group;
-
-  [[gnu::always_inline]] inline __m256i codes(size_t s, int step, size_t half) const {
-    if constexpr (!has_sub_blocks<type>())
-      return Unpack::template codes8<type, true>(group + s * kBytes, 0, step, half);
-    constexpr size_t kPerGroup = 32 / static_cast<size_t>(int8_traits<type>().sub_block);
-    const int skipped = kPerGroup == 2 && s % 2 == 1 ? 4 : 0;
-    return Unpack::template codes8<type, true>(group, s / kPerGroup, step + skipped, half);
-  }
-  [[gnu::always_inline]] inline __m256i scale(size_t s, size_t half) const {
-    return Unpack::template scales8<type>(group, s, half);
-  }
-  [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
-    return Unpack::template secondary8<type>(group, g, half);
-  }
-  [[gnu::always_inline]] inline __m256i two_minima(size_t g, size_t half) const {
-    return Unpack::template two_minima8<type>(group, g, half);
-  }
-  [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const {
-    return Unpack::template d8<type>(group + b * kBytes, half);
-  }
-  [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const {
-    return Unpack::template m8<type>(group + b * kBytes, half);
-  }
-};
-
-/// Four bytes in every dword.
-[[gnu::always_inline]] inline __m256i broadcast4(const void* p) {
-  int bits;
-  __builtin_memcpy(&bits, p, 4);
-  return _mm256_set1_epi32(bits);
-}
-
 /// Sums over k of the minima, or of offset * scale, times q, for the 8 rows at `half` of a block of 256.
-template <DType type, int R, class From>
-[[gnu::always_inline]] inline void secondary_sums(__m256i (&sums)[R], const From& from, size_t half,
+template <DType type, int R>
+[[gnu::always_inline]] inline void secondary_sums(__m256i (&sums)[R], const FromSlice<type>& from, size_t half,
                                                   const Activations& x) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
@@ -113,8 +76,8 @@ template <DType type, int R, class From>
 
 /// sums[r] += scale * bytes . q, the offset taken off where it is 128, over sub-block s, lanes over the 8 rows at
 /// `half`.
-template <DType type, int R, class From>
-[[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const From& from, size_t s, size_t half,
+template <DType type, int R>
+[[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const FromSlice<type>& from, size_t s, size_t half,
                                                  __m256i scale, const int8_t* q, size_t q_stride) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   constexpr int kSteps = kTraits.sub_block / 4, kGroup = kTraits.pair_sums < kSteps ? kTraits.pair_sums : kSteps;
@@ -140,9 +103,9 @@ template <DType type, int R, class From>
 }
 
 /// A tile's chains for the 8 rows at `half` over blocks of 32.
-template <DType type, int R, class From>
-[[gnu::always_inline]] inline void continue_blocks(__m256 (&acc)[R], const From& from, size_t blocks, size_t half,
-                                                   const Activations& x) {
+template <DType type, int R>
+[[gnu::always_inline]] inline void continue_blocks(__m256 (&acc)[R], const FromSlice<type>& from, size_t blocks,
+                                                   size_t half, const Activations& x) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   const __m256i one = _mm256_set1_epi16(1);
   for (size_t b = 0; b < blocks; ++b) {
@@ -167,8 +130,8 @@ template <DType type, int R, class From>
 }
 
 /// The same over one block of 256 with integer scales inside.
-template <DType type, int R, class From>
-[[gnu::always_inline]] inline void continue_super_block(__m256 (&acc)[R], const From& from, size_t half,
+template <DType type, int R>
+[[gnu::always_inline]] inline void continue_super_block(__m256 (&acc)[R], const FromSlice<type>& from, size_t half,
                                                         const Activations& x) {
   constexpr Int8Traits kTraits = int8_traits<type>();
   constexpr size_t kSub = kTraits.sub_block;
@@ -278,7 +241,6 @@ struct Int8Kernel {
   static constexpr int kRows = 6;
   static constexpr int kDirectRows = 4;
   static constexpr bool kSignedBytes = true;
-  static constexpr size_t kAhead = 2048;  // bytes that are fetched ahead of few rows' products
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>
@@ -316,39 +278,10 @@ struct Int8Kernel {
     for (size_t r = 0; r < 6; ++r) copy_row(y + r * y_stride, acc[r], rows);
   }
 
-  /// R rows of one panel's outputs over all of K, in pieces of up to 256 values, which stay in L1 for the second half
-  /// of the panel.
   template <DType type, int R>
   static void direct(float* y, size_t y_stride, size_t rows, const uint8_t* groups, size_t blocks,
                      const Activations& x) {
-    constexpr size_t kBytes = simd::planes<type>().bytes, kPiece = has_sub_blocks<type>() ? 1 : 8;
-    __m256 acc[2][R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[0][r] = acc[1][r] = _mm256_setzero_ps();
-    for (size_t b = 0; b < blocks; b += kPiece) {
-      const size_t n = blocks - b < kPiece ? blocks - b : kPiece;
-      const uint8_t* piece = groups + b * kBytes;
-      for (size_t i = 0; i < n * kBytes; i += 64) _mm_prefetch(piece + kAhead + i, _MM_HINT_T0);
-      const Activations at = {x.q + 32 * b * (has_sub_blocks<type>() ? 8 : 1),
-                              x.d + b,
-                              x.sums + 2 * b * (has_sub_blocks<type>() ? 8 : 1),
-                              x.q_stride,
-                              x.d_stride,
-                              x.sums_stride};
-#pragma GCC unroll 2
-      for (size_t half = 0; half < 2; ++half) {
-        if constexpr (has_sub_blocks<type>())
-          continue_super_block<type, R>(acc[half], FromGroups<type>{piece}, 8 * half, at);
-        else
-          continue_blocks<type, R>(acc[half], FromGroups<type>{piece}, n, 8 * half, at);
-      }
-    }
-    for (size_t half = 0; half < rows; half += 8) {
-      const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
-        _mm256_maskstore_ps(y + static_cast<size_t>(r) * y_stride + half, mask, acc[half / 8][r]);
-    }
+    few_rows<type, R>(y, y_stride, rows, groups, blocks, x);
   }
 };
 

@@ -109,7 +109,14 @@ struct Unpack {
   template <DType type, bool is_signed = false>
   [[gnu::always_inline]] static inline __m256i codes8(const uint8_t* group, size_t g, int step, size_t r) {
     constexpr Planes kAt = planes<type>();
-    const __m256i code = field8<kAt.code_bits>(group + kAt.codes, g, step, r);
+    return bytes8<type, is_signed>(group + kAt.codes + g * 64 * static_cast<size_t>(kAt.code_bits),
+                                   group + kAt.high + g * 64 * static_cast<size_t>(kAt.high_bits), step, r);
+  }
+  /// The same, where the planes of group of 32 g begin.
+  template <DType type, bool is_signed = false>
+  [[gnu::always_inline]] static inline __m256i bytes8(const uint8_t* codes, const uint8_t* high, int step, size_t r) {
+    constexpr Planes kAt = planes<type>();
+    const __m256i code = field8<kAt.code_bits, 0>(codes, step, r);
     if constexpr (type == DType::kQ8_0) {
       return is_signed ? code : _mm256_xor_si256(code, _mm256_set1_epi8(-128));
     } else if constexpr (type == DType::kIQ4_NL || type == DType::kIQ4_XS) {
@@ -118,8 +125,7 @@ struct Unpack {
     } else if constexpr (type == DType::kMXFP4) {
       return look_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), code);
     } else if constexpr (kAt.high_bits != 0) {
-      const __m256i high = field8<kAt.high_bits>(group + kAt.high, g, step, r);
-      return _mm256_or_si256(code, _mm256_slli_epi16(high, kAt.code_bits));
+      return _mm256_or_si256(code, field8<kAt.high_bits, kAt.code_bits>(high, step, r));
     } else {
       return code;
     }
@@ -127,7 +133,7 @@ struct Unpack {
   /// Scales of sub-block s: the number in a dword, or two of it as int16 (S::kTwinScales).
   template <DType type>
   [[gnu::always_inline]] static inline __m256i scales8(const uint8_t* group, size_t s, size_t r) {
-    __m128i bytes = bytes8(group + planes<type>().scales + 16 * s + r);
+    __m128i bytes = load8(group + planes<type>().scales + 16 * s + r);
     if constexpr (type == DType::kQ2_K) bytes = _mm_and_si128(bytes, _mm_set1_epi8(15));
     const __m256i v = _mm256_cvtepi8_epi32(bytes);
     return S::kTwinScales ? _mm256_blend_epi16(_mm256_slli_epi32(v, 16), v, 0x55) : v;
@@ -140,7 +146,7 @@ struct Unpack {
     constexpr Int8Traits kTraits = int8_traits<type>();
     constexpr size_t kPerGroup = 32 / kTraits.sub_block;
     const uint8_t* at = group + (kAt.codes - kAt.minima != 0 ? kAt.minima : kAt.scales) + 16 * kPerGroup * g + r;
-    const __m128i first = bytes8(at), second = kPerGroup == 2 ? bytes8(at + 16) : first;
+    const __m128i first = load8(at), second = kPerGroup == 2 ? load8(at + 16) : first;
     __m128i both = _mm_unpacklo_epi8(first, second);
     if constexpr (type == DType::kQ2_K) both = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
     const __m256i pairs = _mm256_cvtepi8_epi16(both);
@@ -151,13 +157,21 @@ struct Unpack {
   template <DType type>
   [[gnu::always_inline]] static inline __m256i two_minima8(const uint8_t* group, size_t g, size_t r) {
     const uint8_t* at = group + planes<type>().minima + 32 * g + r;
-    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(bytes8(at), bytes8(at + 16)));
+    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(load8(at), load8(at + 16)));
+  }
+  /// Numbers of sub-blocks 2 g and 2 g + 1 of 16 values as int16 pairs: minima where the type has them, else scales.
+  template <DType type>
+  [[gnu::always_inline]] static inline __m256i two_numbers8(const uint8_t* group, size_t g, size_t r) {
+    const uint8_t* at = group + planes<type>().scales + 32 * g + r;
+    __m128i both = _mm_unpacklo_epi8(load8(at), load8(at + 16));
+    if constexpr (type == DType::kQ2_K) both = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
+    return _mm256_cvtepi8_epi16(both);
   }
   template <DType type>
   [[gnu::always_inline]] static inline __m256 d8(const uint8_t* group, size_t r) {
     if constexpr (type == DType::kMXFP4) {
       // 2^(e - 128): subnormal below e = 2
-      const __m256i e = _mm256_cvtepu8_epi32(bytes8(group + r));
+      const __m256i e = _mm256_cvtepu8_epi32(load8(group + r));
       const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
       const __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
       const __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
@@ -172,7 +186,7 @@ struct Unpack {
   }
 
  private:
-  [[gnu::always_inline]] static inline __m128i bytes8(const uint8_t* p) {
+  [[gnu::always_inline]] static inline __m128i load8(const uint8_t* p) {
     return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   }
   [[gnu::always_inline]] static inline __m256 halves8(const uint8_t* p) {
@@ -184,14 +198,15 @@ struct Unpack {
   [[gnu::always_inline]] static inline void store(void* p, __m256i v) {
     _mm256_store_si256(static_cast<__m256i*>(p), v);
   }
-  /// A plane's bits of step `step` in group of 32 g.
-  template <int bits>
-  [[gnu::always_inline]] static inline __m256i field8(const uint8_t* plane, size_t g, int step, size_t r) {
-    const uint8_t* at = plane + (g * bits + static_cast<size_t>(step % bits)) * 64 + 4 * r;
+  /// The bits of step `step` of a group of 32, moved to bit `place` of their bytes.
+  template <int bits, int place>
+  [[gnu::always_inline]] static inline __m256i field8(const uint8_t* plane, int step, size_t r) {
+    const uint8_t* at = plane + static_cast<size_t>(step % bits) * 64 + 4 * r;
     const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
     if constexpr (bits == 8) return v;
-    const __m256i shifted = step < bits ? v : _mm256_srli_epi16(v, step / bits * bits);
-    return _mm256_and_si256(shifted, _mm256_set1_epi8((1 << bits) - 1));
+    const int down = step / bits * bits - place;
+    const __m256i moved = down > 0 ? _mm256_srli_epi16(v, down) : down < 0 ? _mm256_slli_epi16(v, -down) : v;
+    return _mm256_and_si256(moved, _mm256_set1_epi8(static_cast<char>(((1 << bits) - 1) << place)));
   }
 };
 
