@@ -31,10 +31,10 @@ inline void set_float_environment() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(size_t threads) {
+ThreadPool::ThreadPool(size_t threads) : ranges_(std::make_unique<Range[]>(threads)) {
   check(threads >= 1, "a pool needs a thread");
   try {
-    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   } catch (const std::system_error& e) {
     const size_t started = workers_.size() + 1;
     stop();
@@ -61,14 +61,16 @@ void ThreadPool::run(size_t n, FunctionRef<void(size_t)> f) {
     return;
   }
   f_ = &f;
-  n_ = n;
-  next_.store(0, std::memory_order_relaxed);
+  for (size_t i = 0; i < size(); ++i) {
+    ranges_[i].next.store(n * i / size(), std::memory_order_relaxed);
+    ranges_[i].end = n * (i + 1) / size();
+  }
   state_.store(((state_.load(std::memory_order_relaxed) & ~(kLoop - 1)) + kLoop) | kOpen);
   if (sleeping_.load() != 0) {  // sequentially consistent with work(): either this sees the sleeper or it sees the loop
     { const std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
-  take_items();
+  take_items(0);
   state_.fetch_and(~kOpen, std::memory_order_acq_rel);
   for (int spins = 0; (state_.load(std::memory_order_acquire) & kWorkers) != 0;) {
     if (++spins < kSpins)
@@ -78,11 +80,15 @@ void ThreadPool::run(size_t n, FunctionRef<void(size_t)> f) {
   }
 }
 
-void ThreadPool::take_items() {
-  for (;;) {
-    const size_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= n_) return;
-    (*f_)(i);
+void ThreadPool::take_items(size_t self) {
+  const size_t n = size();
+  for (size_t other = 0; other < n; ++other) {
+    Range& range = ranges_[(self + other) % n];
+    for (;;) {
+      const size_t i = range.next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= range.end) break;
+      (*f_)(i);
+    }
   }
 }
 
@@ -97,12 +103,12 @@ bool ThreadPool::join(uint64_t& seen) {
   return false;
 }
 
-void ThreadPool::work() {
+void ThreadPool::work(size_t self) {
   set_float_environment();
   uint64_t seen = 0;
   for (int spins = 0; !stop_.load(std::memory_order_relaxed);) {
     if (join(seen)) {
-      take_items();
+      take_items(self);
       state_.fetch_sub(1, std::memory_order_release);
       spins = 0;
     } else if (++spins < kSpins) {

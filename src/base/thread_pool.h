@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -24,6 +25,8 @@ class ThreadPool {
   size_t size() const { return workers_.size() + 1; }
 
   /// Calls f(i) for every i in [0, n), each once, on any thread; returns when all are done. f must not throw.
+  /// Each thread goes through a range of its own in ascending order, so that what neighbouring items read is one stream
+  /// for it, then helps with what is left of the others'.
   /// One loop at a time: called from one thread, and not from within f.
   void run(size_t n, FunctionRef<void(size_t)> f);
 
@@ -34,8 +37,8 @@ class ThreadPool {
   static constexpr uint64_t kWorkers = 0xFFFF, kOpen = 0x10000, kLoop = 0x20000;
 
   void stop();
-  void work();
-  void take_items();
+  void work(size_t self);
+  void take_items(size_t self);
   bool join(uint64_t& seen);
 
   std::mutex mutex_;
@@ -43,8 +46,12 @@ class ThreadPool {
   std::atomic<uint64_t> state_{0};
   std::atomic<size_t> sleeping_{0};
   std::atomic<bool> stop_{false};
-  std::atomic<size_t> next_{0};
-  size_t n_ = 0;
+  /// What is left of a thread's items; a cache line each.
+  struct alignas(64) Range {
+    std::atomic<size_t> next{0};
+    size_t end = 0;
+  };
+  std::unique_ptr<Range[]> ranges_;  // one per thread, the caller's first
   const FunctionRef<void(size_t)>* f_ = nullptr;
   std::vector<std::jthread> workers_;  // last: they use all of the above
 };

@@ -59,8 +59,8 @@ class CpuBackend final : public Backend {
   void linear(std::span<const LinearTask> tasks) override {
     size_t panels = 0;
     for (const LinearTask& task : tasks) panels += task.T ? task.w->view().panels() : 0;
-    // Some 8 items a thread keep the threads level; a product never depends on where it is cut.
-    const size_t chunk = std::clamp<size_t>(panels / (pool_.size() * 8), 1, 64);
+    // Some 16 items a thread keep the threads level; a product never depends on where it is cut.
+    const size_t chunk = std::clamp<size_t>(panels / (pool_.size() * 16), 1, 64);
     items_.clear();
     for (uint32_t i = 0; i < tasks.size(); ++i) {
       if (tasks[i].T == 0) continue;
