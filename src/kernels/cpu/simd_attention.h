@@ -34,9 +34,10 @@ struct Attention {
     for (size_t begin = 0; begin < n; begin += kPagePositions) {
       const size_t count = n - begin < kPagePositions ? n - begin : kPagePositions;
       const std::byte* page = kv.pages[begin / kPagePositions];
+      const std::byte* next = begin + kPagePositions < n ? kv.pages[begin / kPagePositions + 1] : page;
       const size_t at = kv_head * kPagePositions * cache_bytes(type, d);
-      const CacheKeys<S, type> keys{{page + kv.key_offset + at, d}};
-      const CacheRows<S, type> values{{page + kv.value_offset + at, d}};
+      const CacheKeys<S, type> keys{{page + kv.key_offset + at, d, next + kv.key_offset + at}};
+      const CacheRows<S, type> values{{page + kv.value_offset + at, d, next + kv.value_offset + at}};
       for (size_t h = 0; h < group;)
         h += score_some(s + h * kPagePositions, q + h * d, group - h, d, keys, count, scale);
       for (size_t h = 0; h < group; ++h) join(heads[h], s + h * kPagePositions, count, begin == 0);

@@ -60,7 +60,9 @@ struct AttentionMla {
     Running run = {S::zero(), S::zero(), S::zero(), S::zero()};
     for (size_t begin = 0; begin < n; begin += kPagePositions) {
       const size_t count = n - begin < kPagePositions ? n - begin : kPagePositions;
-      const CacheRows<S, type> rows{{kv.pages[begin / kPagePositions] + kv.key_offset, g.width}};
+      const std::byte* const* page = kv.pages + begin / kPagePositions;
+      const std::byte* next = begin + kPagePositions < n ? page[1] : page[0];
+      const CacheRows<S, type> rows{{page[0] + kv.key_offset, g.width, next + kv.key_offset}};
       size_t i = 0;
       for (; i + kTile <= count; i += kTile) score<kTile>(g, rows, i);
       for (; i < count; ++i) score<1>(g, rows, i);

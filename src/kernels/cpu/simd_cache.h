@@ -12,11 +12,14 @@ namespace fathom::simd {
 template <class S, CacheType type>
 struct CachePart {
   using V = typename S::V;
+  static constexpr size_t kBytes = type == CacheType::kF32 ? 4 : type == CacheType::kBF16 ? 2 : 1;
   const std::byte* bytes;
   size_t d;
+  const std::byte* next;  ///< the same part of the page that will be read next: what is loaded here is fetched there
 
   /// 16 values from element i on, in the order of the page.
   [[gnu::always_inline]] V load(size_t i) const {
+    __builtin_prefetch(next + i * kBytes, 0, 2);
     if constexpr (type == CacheType::kF32) return S::load(reinterpret_cast<const float*>(bytes) + i);
     if constexpr (type == CacheType::kBF16) return S::load_bf16(reinterpret_cast<const uint16_t*>(bytes) + i);
     if constexpr (type == CacheType::kQ8) return S::load_i8(reinterpret_cast<const int8_t*>(bytes) + i);
@@ -43,13 +46,13 @@ struct CacheRows : CachePart<S, type> {
   /// The first n <= 16 of them; nothing beyond is read.
   [[gnu::always_inline]] typename S::V at(size_t i, size_t j, size_t n) const {
     if (n == 16) return at(i, j);
-    constexpr size_t kBytes = type == CacheType::kF32 ? 4 : type == CacheType::kBF16 ? 2 : 1;
-    alignas(64) std::byte first[16 * kBytes] = {};
-    __builtin_memcpy(first, this->bytes + (i * this->d + j) * kBytes, n * kBytes);
-    return scaled(CachePart<S, type>{first, 0}.load(0), i, j);
+    alignas(64) std::byte first[16 * Part::kBytes] = {};
+    __builtin_memcpy(first, this->bytes + (i * this->d + j) * Part::kBytes, n * Part::kBytes);
+    return scaled(Part{first, 0, first}.load(0), i, j);
   }
 
  private:
+  using Part = CachePart<S, type>;
   [[gnu::always_inline]] typename S::V scaled(typename S::V v, size_t i, size_t j) const {
     if constexpr (type != CacheType::kQ8) return v;
     return S::mul(v, S::set1(this->scales()[i * cache_blocks(this->d) + j / kCacheBlock]));
