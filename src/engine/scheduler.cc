@@ -19,8 +19,10 @@ bool Scheduler::step() {
 /// go on, whose pages come back; null: all did.
 Running* Scheduler::take_pending() {
   // Those with the fewest pending tokens first: a long prompt never keeps the others' tokens waiting.
-  std::stable_sort(running_.begin(), running_.end(),
-                   [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); });
+  // Ties stay in their order; std::stable_sort would allocate.
+  const auto fewer = [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); };
+  for (auto r = running_.begin(); r != running_.end(); ++r)
+    std::rotate(std::upper_bound(running_.begin(), r, *r, fewer), r, r + 1);
   size_t room = engine_.prefill_chunk();
   Running* waiting = nullptr;
   for (Running* r : running_) {
@@ -48,7 +50,9 @@ void Scheduler::take_drafts() {
     p.guesses = p.running->drafts();
     for (const Draft& d : p.guesses) candidates_.emplace_back(d.chance, &p);
   }
-  std::ranges::stable_sort(candidates_, std::greater{}, [](const auto& c) { return c.first; });
+  std::ranges::sort(candidates_, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   for (const auto& [chance, part] : candidates_) chances_.push_back(chance);
   if (chances_.size() > kMostDrafts) chances_.resize(kMostDrafts);
   const size_t n = drafts_that_pay(engine_.pass_cost(), rows, tokens, chances_);
@@ -82,7 +86,7 @@ bool Scheduler::run_forward() {
   lay_rows();
   Context ctx = engine_.context();
   const Tensor hidden =
-      engine_.model().forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, engine_.kv_layout());
+      engine_.model().forward(ctx, {view_of_ids(ids_), {}, view_of_ids(positions_), rows_}, engine_.kv_layout());
   hand_out(ctx, hidden);
   if (engine_.model().has_mtp()) run_mtp(ctx, hidden);
   return true;
@@ -97,7 +101,7 @@ void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
   Tensor logits;
   if (!wanted_rows_.empty()) {
     const Tensor wanted = ctx.make(DType::kF32, {wanted_rows_.size(), hidden.shape().back()});
-    ctx.backend.gather_rows(wanted, hidden, from_ids(wanted_rows_));
+    ctx.backend.gather_rows(wanted, hidden, view_of_ids(wanted_rows_));
     logits = engine_.model().logits(ctx, wanted);
   }
   size_t row = 0;
@@ -132,9 +136,7 @@ void Scheduler::verify(Part& part, std::span<const float> logits) {
 /// The module at every position that the step has made sure of, so that its cache has no holes: position i reads token
 /// i + 1, which is there, pending or just drawn.
 void Scheduler::run_mtp(Context& ctx, const Tensor& hidden) {
-  rows_.clear(), ids_.clear(), positions_.clear(), wanted_rows_.clear();
-  std::vector<int32_t> last_rows;
-  std::vector<Running*> guessing;
+  rows_.clear(), ids_.clear(), positions_.clear(), wanted_rows_.clear(), last_rows_.clear(), guessing_.clear();
   for (const Part& p : parts_) {
     Session& s = p.running->session();
     if (p.running->done() || !p.running->wants_mtp() || s.mtp_cached() != p.position) continue;
@@ -147,20 +149,20 @@ void Scheduler::run_mtp(Context& ctx, const Tensor& hidden) {
     }
     s.set_mtp_cached(s.cached());
     if (s.pending() != 1) continue;
-    last_rows.push_back(static_cast<int32_t>(row + n - 1));
-    guessing.push_back(p.running);
+    last_rows_.push_back(static_cast<int32_t>(row + n - 1));
+    guessing_.push_back(p.running);
   }
   if (ids_.empty()) return;
   const Tensor h = ctx.make(DType::kF32, {ids_.size(), hidden.shape().back()});
-  ctx.backend.gather_rows(h, hidden, from_ids(wanted_rows_));
+  ctx.backend.gather_rows(h, hidden, view_of_ids(wanted_rows_));
   const Tensor out =
-      engine_.model().mtp_forward(ctx, {from_ids(ids_), {}, from_ids(positions_), rows_}, h, engine_.kv_layout());
-  if (guessing.empty()) return;
-  const Tensor last = ctx.make(DType::kF32, {guessing.size(), out.shape().back()});
-  ctx.backend.gather_rows(last, out, from_ids(last_rows));
+      engine_.model().mtp_forward(ctx, {view_of_ids(ids_), {}, view_of_ids(positions_), rows_}, h, engine_.kv_layout());
+  if (guessing_.empty()) return;
+  const Tensor last = ctx.make(DType::kF32, {guessing_.size(), out.shape().back()});
+  ctx.backend.gather_rows(last, out, view_of_ids(last_rows_));
   const Tensor logits = engine_.model().mtp_logits(ctx, last);
   const size_t V = logits.shape().back();
-  for (size_t i = 0; i < guessing.size(); ++i) guessing[i]->on_mtp_logits({logits.data<float>() + i * V, V});
+  for (size_t i = 0; i < guessing_.size(); ++i) guessing_[i]->on_mtp_logits({logits.data<float>() + i * V, V});
 }
 
 }  // namespace fathom

@@ -73,7 +73,8 @@ class Scheduler {
   std::vector<std::pair<double, Part*>> candidates_;
   std::vector<double> chances_;
   std::vector<SequenceRows> rows_;
-  std::vector<int32_t> ids_, positions_, wanted_rows_;
+  std::vector<int32_t> ids_, positions_, wanted_rows_, last_rows_;
+  std::vector<Running*> guessing_;
 };
 
 }  // namespace fathom

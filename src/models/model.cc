@@ -29,6 +29,7 @@ Tensor Model::embed_batch(Context& ctx, const Batch& batch, const Weight& table)
 
 Tensor Model::forward(Context& ctx, const Batch& batch, const KvLayout& cache) const {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
+  ctx.begin_forward();
   const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
   ctx.begin_layer();
   Tensor x = embed_batch(ctx, batch, *embed_tokens_);  // [T, D]
@@ -47,6 +48,7 @@ Tensor Model::mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden
   check(mtp_ != nullptr, "the model has an MTP module");
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   const size_t T = batch.positions.count(), D = config_.hidden_size;
+  ctx.begin_forward();
   const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
   ctx.begin_layer();
   const Tensor joined = ctx.make(DType::kF32, {T, 2 * D});  // [enorm(embedding); hnorm(h)]

@@ -17,19 +17,24 @@ class Observer {
   virtual void linear_input(const Weight& /*w*/, const Tensor& /*x*/) {}
 };
 
-/// Two arenas in turn: what layer n made lives until layer n + 2 begins, so a layer's output survives the next layer.
+/// Two arenas in turn: what layer n made lives until layer n + 2 begins, so a layer's output survives the next layer;
+/// and one for what all layers of a forward read.
 class LayerArenas {
  public:
   Allocator& current() { return arenas_[index_]; }
+  Allocator& forward() { return forward_; }
+  void begin_forward() { forward_.reset(); }
   /// Switches to the other arena and forgets what was in it.
   void next() {
     index_ ^= 1;
     arenas_[index_].reset();
   }
-  size_t capacity_bytes() const { return arenas_[0].capacity_bytes() + arenas_[1].capacity_bytes(); }
+  size_t capacity_bytes() const {
+    return arenas_[0].capacity_bytes() + arenas_[1].capacity_bytes() + forward_.capacity_bytes();
+  }
 
  private:
-  Arena arenas_[2];
+  Arena arenas_[2], forward_;
   int index_ = 0;
 };
 
@@ -44,6 +49,13 @@ struct Context {
     return arenas && !tape ? arenas->current().make(dtype, shape) : make_tensor(dtype, shape);
   }
   Tensor like(const Tensor& t) { return make(t.dtype(), t.shape()); }
+  /// A tensor that lives until the next forward begins.
+  Tensor make_for_forward(DType dtype, const Shape& shape) {
+    return arenas && !tape ? arenas->forward().make(dtype, shape) : make_tensor(dtype, shape);
+  }
+  void begin_forward() {
+    if (arenas && !tape) arenas->begin_forward();
+  }
   void begin_layer() {
     if (arenas && !tape) arenas->next();
   }

@@ -3,9 +3,9 @@
 namespace fathom {
 
 RopeAngles rope_angles(Context& ctx, const Tensor& positions, const RopeTable& table) {
-  // Heap, not a layer's arena: all layers read them.
   const Shape shape = {positions.count(), table.inv_freq.count()};
-  RopeAngles angles{make_tensor(DType::kF32, shape), make_tensor(DType::kF32, shape), table.interleaved};
+  RopeAngles angles{ctx.make_for_forward(DType::kF32, shape), ctx.make_for_forward(DType::kF32, shape),
+                    table.interleaved};
   ctx.backend.rope_angles(angles.cos, angles.sin, positions, table.inv_freq, table.magnitude);
   return angles;
 }

@@ -124,6 +124,11 @@ Tensor from_ids(std::span<const int32_t> ids) {
   return t;
 }
 
+Tensor view_of_ids(std::span<const int32_t> ids) {
+  auto* bytes = reinterpret_cast<std::byte*>(const_cast<int32_t*>(ids.data()));
+  return {DType::kI32, Shape{ids.size()}, std::shared_ptr<std::byte>(std::shared_ptr<std::byte>(), bytes)};
+}
+
 void require_shape(std::string_view name, const Tensor& t, const Shape& want) {
   if (!(t.shape() == want)) throw Error(cat("tensor ", name, ": expected shape ", want, ", found ", t.shape()));
 }

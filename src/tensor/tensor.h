@@ -139,6 +139,8 @@ Tensor make_tensor(DType dtype, const Shape& shape);
 Tensor zeros(DType dtype, const Shape& shape);
 Tensor from_values(std::span<const float> values, const Shape& shape);
 Tensor from_ids(std::span<const int32_t> ids);
+/// The ids themselves, which the caller keeps for as long as the tensor is read.
+Tensor view_of_ids(std::span<const int32_t> ids);
 
 /// Throws Error "tensor <name>: expected shape ..., found ...".
 void require_shape(std::string_view name, const Tensor& t, const Shape& want);

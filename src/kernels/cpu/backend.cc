@@ -207,9 +207,9 @@ class CpuBackend final : public Backend {
     std::fill(offsets.begin(), offsets.end(), 0);
     for (size_t i = 0; i < slots; ++i) ++offsets[static_cast<size_t>(expert[i]) + 1];
     for (size_t e = 1; e < offsets.size(); ++e) offsets[e] += offsets[e - 1];
-    std::vector<uint32_t> next(offsets.begin(), offsets.end() - 1);
+    next_.assign(offsets.begin(), offsets.end() - 1);
     for (size_t i = 0; i < slots; ++i) {
-      const uint32_t row = next[static_cast<size_t>(expert[i])]++;
+      const uint32_t row = next_[static_cast<size_t>(expert[i])]++;
       token_of_row.data<int32_t>()[row] = static_cast<int32_t>(i / k);
       row_of_slot.data<int32_t>()[i] = static_cast<int32_t>(row);
     }
@@ -375,6 +375,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   const Kernels& k_;
   std::vector<LinearItem> items_;
+  std::vector<uint32_t> next_;
 };
 
 }  // namespace
