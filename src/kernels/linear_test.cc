@@ -91,11 +91,12 @@ TEST(Linear, ExactEqualsRefForArbitraryBytesAndActivations) {
     }
 }
 
+/// T: tiles of 1 to 8 rows that read packed groups, and more rows than these take.
 TEST(Linear, Int8EqualsRefForEveryTypeAndTail) {
   for (const DType type : testing::int8_types())
     for (const size_t K : some_k(type))
-      for (const size_t O : {1, 15, 16, 17, 49})
-        for (const size_t T : {1, 2, 5, 13}) {
+      for (const size_t O : {1, 16, 31, 49})
+        for (const size_t T : {1, 3, 4, 13, 17}) {
           const TestWeight w(type, O, K, 10 + K + O);
           const TestRows x(ref_kernels(), test_activations(T * K, T + O), T, K, int8_block(type));
           const std::vector<float> want = int8(ref_kernels(), w, x, T, 0, w.view.panels());
@@ -121,7 +122,7 @@ TEST(Linear, Int8EqualsRefForEveryCountOfRowsAndOutputs) {
 TEST(Linear, Int8EqualsRefForArbitraryBytesAndActivations) {
   for (const DType type : testing::int8_types())
     for (const size_t shift : {0, 1, 3}) {
-      const size_t K = 512, O = 33, T = 7;
+      const size_t K = 512, O = 33, T = shift == 0 ? 17 : 7;
       const TestWeight w(type, O, K, 5 + shift, /*wild=*/true, shift);
       const TestRows x(ref_kernels(), test_activations(T * K, 3, /*wild=*/true), T, K, int8_block(type));
       const std::vector<float> want = int8(ref_kernels(), w, x, T, 0, 3);
@@ -135,7 +136,7 @@ TEST(Linear, Int8EqualsRefAtTheExtremesOfEveryType) {
   for (const DType type : testing::int8_types())
     for (const uint8_t byte : {0x00, 0x7f, 0x80, 0xff, 0xf0, 0x0f})
       for (const float sign : {1.0f, -1.0f}) {
-        const size_t K = 256, O = 16, T = byte % 2 ? 9 : 3;
+        const size_t K = 256, O = 16, T = byte % 2 ? 17 : 3;
         TestWeight w(type, O, K, 1);
         std::fill(w.blocks.begin(), w.blocks.end(), byte);
         const testing::ScaleOffsets at = testing::scale_offsets(type);
