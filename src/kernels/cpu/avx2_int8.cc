@@ -239,7 +239,7 @@ inline void copy_row(float* to, const float* from, size_t n) {
 struct Int8Kernel {
   using Simd = avx2::Simd;
   static constexpr int kRows = 6;
-  static constexpr int kDirectRows = 4;
+  static constexpr int kDirectRows = 16, kDirectTile = 4;
   static constexpr bool kSignedBytes = true;
 
   /// R rows of one panel's outputs over one slice.

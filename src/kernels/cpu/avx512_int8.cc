@@ -155,7 +155,7 @@ struct Int8Kernel {
   using Simd = avx512::Simd;
   static constexpr int kRows = 8;
   /// Two tiles: unpacking runs beside the multiplications, most of it on other pipes, so that a slice pays later.
-  static constexpr int kDirectRows = 16;
+  static constexpr int kDirectRows = 16, kDirectTile = 8;
   static constexpr bool kSignedBytes = false;
 
   /// R rows of one panel's outputs over one slice.

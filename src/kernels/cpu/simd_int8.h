@@ -1,6 +1,6 @@
 // The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
 //   Kernel::Simd, Kernel::kRows, Kernel::kSignedBytes (simd_unpack.h), Kernel::tile<type, R>(y, y_stride, rows, slice,
-//   blocks, activations, first); up to kDirectRows rows (0: none) go without a slice, in tiles of at most kRows:
+//   blocks, activations, first); up to kDirectRows rows go without a slice, in tiles of at most kDirectTile:
 //   Kernel::direct<type, R>(y, y_stride, rows, groups, blocks, activations), over all of K.
 // Kernel is private to the including file, so these templates are too. Pure functions, any thread.
 #pragma once
@@ -50,8 +50,7 @@ struct Int8Panels {
     constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32;
     const auto* data = reinterpret_cast<const uint8_t*>(w.data);
     const size_t K = w.K;
-    if constexpr (Kernel::kDirectRows > 0)
-      if (T > 0 && T <= Kernel::kDirectRows && K > 0) return direct<type>(y, y_stride, w, panel_begin, panel_end, x, T);
+    if (T > 0 && T <= Kernel::kDirectRows && K > 0) return direct<type>(y, y_stride, w, panel_begin, panel_end, x, T);
     PanelSlice slice;
     for (size_t p = panel_begin; p < panel_end; ++p) {
       float* out = y + p * kPanelRows;
@@ -76,12 +75,11 @@ struct Int8Panels {
   static void direct(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                      const QuantizedRows& x, size_t T) {
     constexpr size_t kBlock = has_sub_blocks<type>() ? 256 : 32;
-    constexpr int kMost = Kernel::kDirectRows < Kernel::kRows ? Kernel::kDirectRows : Kernel::kRows;
     const size_t K = w.K, blocks = K / kBlock;
     for (size_t p = panel_begin; p < panel_end; ++p) {
       const auto* groups = reinterpret_cast<const uint8_t*>(w.data) + p * blocks * planes<type>().bytes;
       const size_t left = w.O - p * kPanelRows, rows = left < kPanelRows ? left : kPanelRows;
-      for_tiles<kMost>(T, [&]<int R>(size_t t) {
+      for_tiles<Kernel::kDirectTile, true>(T, [&]<int R>(size_t t) {
         Kernel::template direct<type, R>(y + p * kPanelRows + t * y_stride, y_stride, rows, groups, blocks,
                                          {x.q + t * K, x.d + t * blocks, x.sums + t * (K / 16), K, blocks, K / 16});
       });

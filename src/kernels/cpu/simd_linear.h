@@ -11,15 +11,16 @@
 
 namespace fathom::simd {
 
-/// Calls f.template operator()<R>(first row) for tiles of R <= Most rows that cover T rows: full ones, then the rest.
-template <int Most, class F>
+/// Calls f.template operator()<R>(first row) for tiles of R <= Most rows that cover T rows: full ones, then the rest,
+/// of fewer than five rows as one tile where `whole` says so.
+template <int Most, bool whole = false, class F>
 [[gnu::always_inline]] inline void for_tiles(size_t T, const F& f) {
   size_t t = 0;
   for (; t + Most <= T; t += Most) f.template operator()<Most>(t);
   if constexpr (Most > 1) {
     if (t < T) {
       const auto rest = [&]<int R>(size_t first) { f.template operator()<R>(t + first); };
-      for_tiles<(Most + 1) / 2>(T - t, rest);
+      for_tiles<whole && Most <= 4 ? Most - 1 : (Most + 1) / 2, whole>(T - t, rest);
     }
   }
 }
