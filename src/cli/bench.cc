@@ -20,18 +20,20 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/sanitize.h"
+#include "cli/tokenizer_source.h"
+#include "engine/replay.h"
 #include "engine/token_work.h"
 #include "quant/synthetic.h"
 
 namespace fathom {
 namespace {
 
-constexpr size_t kFirstTokenPrompt = 100, kQualityWindow = 512;
+constexpr size_t kFirstTokenPrompt = 100, kQualityWindow = 512, kVerifyPasses = 8;
 
 struct BenchCommand {
-  std::string model, synthetic, type = "Q4_K_M", text;
-  std::vector<std::string> rivals;
-  std::vector<size_t> prompts{512}, depths{0}, batches{4};
+  std::string model, synthetic, type = "Q4_K_M", text, tokenizer;
+  std::vector<std::string> rivals, transcripts;
+  std::vector<size_t> prompts{512}, depths{0}, batches{4}, verify;
   size_t decode = 64, batch_depth = 0, repeat = 5, cold_starts = 3, windows = 8;
   bool json = false, quality = false;
 };
@@ -85,14 +87,42 @@ std::vector<BenchResult> cases_of(const BenchCommand& command) {
   return cases;
 }
 
-/// The cache that the largest case needs: its longest sequence, `least` or more, and how many of that length hold its
-/// tokens.
-void size_cache(EngineOptions& options, const std::vector<BenchResult>& cases, size_t least) {
-  size_t longest = least, pages = 0;
-  for (const BenchResult& c : cases) {
-    const size_t positions = c.kind == BenchResult::Kind::kPrefill ? c.tokens : c.depth + c.tokens;
-    longest = std::max(longest, positions);
-    pages = std::max(pages, c.sequences * ((positions + kPagePositions - 1) / kPagePositions));
+/// Passes over one row first. nullopt: none is wanted.
+std::optional<VerifyResult> verification_of(const BenchCommand& command) {
+  VerifyResult verify{.depth = command.depths.empty() ? 0 : command.depths[0], .passes = {{}}};
+  for (const size_t rows : command.verify)
+    if (rows) verify.passes.push_back({.rows = rows, .seconds = {}});
+  return verify.passes.size() > 1 ? std::optional(std::move(verify)) : std::nullopt;
+}
+
+/// The tokens of each --transcript. Throws Error where one is too short, or the vocabulary is another model's.
+std::vector<std::vector<TokenId>> read_transcripts(const BenchCommand& command, size_t vocab_size) {
+  std::vector<std::vector<TokenId>> texts;
+  if (command.transcripts.empty()) return texts;
+  const std::string& source = command.tokenizer.empty() ? command.model : command.tokenizer;
+  const Tokenizer tokenizer(load_tokenizer_spec(find_model(source)));
+  for (const std::string& file : command.transcripts) {
+    texts.push_back(tokenizer.encode(read_text_file(file), {.parse_special = true, .add_special = true}));
+    const std::vector<TokenId>& ids = texts.back();
+    if (ids.size() < 3) throw Error(cat(file, ": expected at least three tokens to replay, found ", ids.size()));
+    for (const TokenId id : ids)
+      if (static_cast<size_t>(id) >= vocab_size)
+        throw Error(cat(file, ": expected tokens below the model's ", vocab_size, ", found ", id, " by ", source));
+  }
+  return texts;
+}
+
+/// Sequences of so many positions, in the cache at the same time.
+struct CacheNeed {
+  size_t positions, sequences = 1;
+};
+
+/// The cache for the largest need: its longest sequence, and how many of that length hold its tokens.
+void size_cache(EngineOptions& options, const std::vector<CacheNeed>& needs) {
+  size_t longest = 0, pages = 0;
+  for (const CacheNeed& need : needs) {
+    longest = std::max(longest, need.positions);
+    pages = std::max(pages, need.sequences * ((need.positions + kPagePositions - 1) / kPagePositions));
   }
   if (options.ctx == 0) options.ctx = longest;
   if (options.ctx < longest)
@@ -110,7 +140,9 @@ class Bench {
     report_.results = cases_of(command);
     const size_t model_ctx = checkpoint->config().max_position_embeddings;
     window_ = std::min(kQualityWindow, model_ctx);
-    size_cache(options_, report_.results, command.quality ? window_ : std::min(kFirstTokenPrompt, model_ctx));
+    report_.verify = verification_of(command);
+    transcripts_ = read_transcripts(command, checkpoint->config().vocab_size);
+    size_cache(options_, cache_needs(model_ctx));
     if (command.quality) text_ = quality_text(command);
     const RunNumerics numerics = choose_numerics(options_, checkpoint->tensors());
     work_ = count_token_work(checkpoint->tensors(), checkpoint->config(), numerics.cache_type);
@@ -131,6 +163,8 @@ class Bench {
       BenchRun run(*engine_, interrupted());
       run.prefill(16);  // first touches of scratch are nobody's speed
       for (size_t i = 0; i < report_.results.size(); ++i) measure(run, report_.results[i]);
+      if (report_.verify) measure_verify(run, *report_.verify);
+      for (size_t i = 0; i < transcripts_.size(); ++i) measure_transcript(i);
       take_memory();
       if (command_.quality) measure_quality(windows);
     } catch (const Interrupted&) {
@@ -140,11 +174,23 @@ class Bench {
       report_.failure = e.what();
     }
     std::erase_if(report_.results, [](const BenchResult& r) { return r.tokens_per_s.values.empty(); });
+    std::erase_if(report_.transcripts, [](const TranscriptResult& t) { return t.tokens_per_s.values.empty(); });
+    if (report_.verify && report_.verify->passes.back().seconds.values.empty()) report_.verify.reset();
     if (report_.peak_memory_bytes == 0) take_memory();
     return std::move(report_);
   }
 
  private:
+  std::vector<CacheNeed> cache_needs(size_t model_ctx) const {
+    std::vector<CacheNeed> needs{{command_.quality ? window_ : std::min(kFirstTokenPrompt, model_ctx)}};
+    for (const BenchResult& r : report_.results) needs.push_back({r.depth + r.tokens, r.sequences});
+    if (report_.verify)
+      for (const VerifyResult::Pass& pass : report_.verify->passes)
+        needs.push_back({report_.verify->depth + pass.rows});
+    for (const std::vector<TokenId>& text : transcripts_) needs.push_back({text.size(), 2});
+    return needs;
+  }
+
   void take_memory() {
     const uint64_t peak = peak_resident_bytes();
     report_.peak_memory_bytes = peak > report_.probe_bytes ? peak - report_.probe_bytes : 0;
@@ -232,6 +278,39 @@ class Bench {
     print_err(line + "\n");
   }
 
+  void measure_verify(BenchRun& run, VerifyResult& v) {
+    ProgressBar bar("verify", terminal_of(2));
+    for (const VerifyResult::Pass& pass : v.passes) run.verify(pass.rows, v.depth, 1);
+    v.probes.push_back(probes_->take());
+    for (size_t i = 0; i < command_.repeat; ++i) {
+      bar.show(i, command_.repeat);
+      for (VerifyResult::Pass& pass : v.passes)
+        pass.seconds.values.push_back(run.verify(pass.rows, v.depth, kVerifyPasses) / kVerifyPasses);
+      v.probes.push_back(probes_->take());
+    }
+    run.clear();
+  }
+
+  void measure_transcript(size_t index) {
+    report_.transcripts.push_back(
+        {.name = sanitized(std::filesystem::path(command_.transcripts[index]).filename().string())});
+    TranscriptResult& t = report_.transcripts.back();
+    ProgressBar bar("replay", terminal_of(2));
+    t.probes.push_back(probes_->take());
+    for (size_t i = 0; i < command_.repeat; ++i) {
+      bar.show(i, command_.repeat);
+      const Replayed replayed = replay(*engine_, transcripts_[index], interrupted());
+      t.probes.push_back(probes_->take());
+      t.tokens = replayed.tokens;
+      t.speculation = replayed.speculation;
+      t.tokens_per_pass = replayed.tokens_per_pass();
+      t.tokens_per_s.values.push_back(static_cast<double>(t.tokens) / replayed.seconds);
+      t.tokens_per_s_off.values.push_back(static_cast<double>(t.tokens) / replayed.seconds_off);
+    }
+    bar.clear();
+    print_err(cat(transcript_label(t), ": ", transcript_line(t), "\n"));
+  }
+
   double time_rival(const RivalSpeed& rival, const BenchResult& r) const {
     const bool prefill = r.kind == BenchResult::Kind::kPrefill;
     const RivalTest test{.model = path_.string(),
@@ -248,6 +327,7 @@ class Bench {
   std::filesystem::path path_;
   std::filesystem::path text_;  // of --quality
   size_t window_ = 0;           // its tokens
+  std::vector<std::vector<TokenId>> transcripts_;
   TokenWork work_;
   std::optional<Probes> probes_;
   std::unique_ptr<Engine> engine_;
@@ -296,6 +376,18 @@ void add_bench(CLI::App& app, Invocation& invocation) {
       ->check(CLI::Range(0, 1 << 24));
   command->add_option("--decode", options->decode, "tokens to decode (default 64; 0: no decoding)")
       ->check(CLI::Range(0, 1 << 24));
+  CLI::Option* verify = command->add_option("--verify", options->verify,
+                                            "passes over so many tokens of one sequence, as speculation verifies them, "
+                                            "after the first --depth (default 2,4,8; 0: none)");
+  verify->delimiter(',')->take_all()->check(CLI::Range(0, 512));
+  CLI::Option* transcripts = command->add_option("--transcript", options->transcripts,
+                                                 "replay this text with speculation and without; once for each text");
+  transcripts->allow_extra_args(false)->type_name("FILE");
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "of another model, for the texts: synthetic models read them byte by byte")
+      ->type_name("MODEL")
+      ->needs(transcripts);
   command->add_option("--repeat", options->repeat, "measurements of each (default 5)")->check(CLI::Range(1, 1000));
   command->add_option("--cold-start", options->cold_starts, "times to the first token from loading on (default 3)")
       ->check(CLI::Range(0, 1000));
@@ -324,7 +416,8 @@ void add_bench(CLI::App& app, Invocation& invocation) {
       "llama-bench's JSON, or tok/s as the last number of its last line:\n"
       "  --compare 'llama-bench -m {model} -p {prompt} -n {decode} -d {depth} -t {threads} -r 1 -o json'\n"
       "Ctrl-C prints what was measured so far and exits with 130.");
-  command->callback([&invocation, options] {
+  command->callback([&invocation, options, verify] {
+    if (verify->count() == 0 && options->decode > 0) options->verify = {2, 4, 8};
     invocation.run = [options](const Settings& settings) { return bench(*options, settings); };
   });
 }

@@ -21,7 +21,7 @@ namespace {
 }
 
 template <class Member>
-Samples of_probes(const std::vector<ProbeReading>& probes, Member member) {
+Samples of_probes(std::span<const ProbeReading> probes, Member member) {
   Samples samples;
   for (const ProbeReading& p : probes) samples.values.push_back(p.*member);
   return samples;
@@ -35,16 +35,53 @@ json::value samples_json(const Samples& samples) {
                       {"values", json::array(samples.values.begin(), samples.values.end())}};
 }
 
+json::value ratio_json(const Samples& ours, const Samples& theirs) {
+  const std::optional<SpeedRatio> ratio = speed_ratio(ours, theirs);
+  if (!ratio) return nullptr;
+  return json::object{{"of_medians", ratio->of_medians}, {"min", ratio->least}, {"max", ratio->most}};
+}
+
 json::array rivals_json(const BenchResult& r) {
   json::array rivals;
-  for (const RivalSpeed& rival : r.rivals) {
-    json::value ratio = nullptr;
-    if (const std::optional<SpeedRatio> of = speed_ratio(r.tokens_per_s, rival.tokens_per_s))
-      ratio = json::object{{"of_medians", of->of_medians}, {"min", of->least}, {"max", of->most}};
-    rivals.push_back(json::object{
-        {"command", rival.command}, {"tokens_per_s", samples_json(rival.tokens_per_s)}, {"ratio", std::move(ratio)}});
-  }
+  for (const RivalSpeed& rival : r.rivals)
+    rivals.push_back(json::object{{"command", rival.command},
+                                  {"tokens_per_s", samples_json(rival.tokens_per_s)},
+                                  {"ratio", ratio_json(r.tokens_per_s, rival.tokens_per_s)}});
   return rivals;
+}
+
+const char* state_name(const BenchReport& report, std::span<const ProbeReading> probes) {
+  return report.is_shared(probes) ? "shared" : "quiet";
+}
+
+json::value verify_json(const BenchReport& report) {
+  if (!report.verify) return nullptr;
+  const VerifyResult& v = *report.verify;
+  json::array passes;
+  for (const VerifyResult::Pass& pass : v.passes)
+    passes.push_back(json::object{{"rows", pass.rows},
+                                  {"seconds", samples_json(pass.seconds)},
+                                  {"cost", ratio_json(pass.seconds, v.passes[0].seconds)}});
+  return json::object{{"depth", v.depth},
+                      {"passes", std::move(passes)},
+                      {"read_gb_s", samples_json(of_probes(v.probes, &ProbeReading::read_gb_s))},
+                      {"nops_per_ns", samples_json(of_probes(v.probes, &ProbeReading::nops_per_ns))},
+                      {"state", state_name(report, v.probes)}};
+}
+
+json::object transcript_json(const BenchReport& report, const TranscriptResult& t) {
+  return {{"file", t.name},
+          {"tokens", t.tokens},
+          {"passes", t.speculation.passes},
+          {"drafted_tokens", t.speculation.drafted},
+          {"accepted_tokens", t.speculation.accepted},
+          {"tokens_per_pass", t.tokens_per_pass},
+          {"tokens_per_s", samples_json(t.tokens_per_s)},
+          {"tokens_per_s_off", samples_json(t.tokens_per_s_off)},
+          {"ratio", ratio_json(t.tokens_per_s, t.tokens_per_s_off)},
+          {"read_gb_s", samples_json(of_probes(t.probes, &ProbeReading::read_gb_s))},
+          {"nops_per_ns", samples_json(of_probes(t.probes, &ProbeReading::nops_per_ns))},
+          {"state", state_name(report, t.probes)}};
 }
 
 json::value quality_json(const BenchReport& report) {
@@ -78,7 +115,7 @@ json::object result_json(const BenchReport& report, const BenchResult& r) {
           {"read_gb_s", samples_json(r.read_gb_s())},
           {"peak_gop_s", of_peak ? samples_json(r.peak_gop_s()) : json::value(nullptr)},
           {"nops_per_ns", samples_json(r.nops_per_ns())},
-          {"state", report.is_shared(r) ? "shared" : "quiet"},
+          {"state", state_name(report, r.probes)},
           {"rivals", rivals_json(r)}};
 }
 
@@ -96,7 +133,7 @@ std::string row(const BenchReport& report, const BenchResult& r) {
                 short_number(speed.median()).c_str(), range.c_str(), short_number(r.bytes_per_token / 1e6).c_str(),
                 short_number(r.macs_per_token / 1e9).c_str(), limit.c_str(),
                 100 * (peak ? *of_peak : r.share_of_read()), short_number(r.nops_per_ns().median()).c_str(),
-                report.is_shared(r) ? "!" : "");
+                report.is_shared(r.probes) ? "!" : "");
 }
 
 std::string rival_rows(const BenchResult& r) {
@@ -113,6 +150,26 @@ std::string rival_rows(const BenchResult& r) {
     }
   }
   return rows;
+}
+
+std::string ratio_text(const SpeedRatio& ratio) {
+  return format("%.2f (%.2f..%.2f)", ratio.of_medians, ratio.least, ratio.most);
+}
+
+std::string verify_rows(const BenchReport& report) {
+  const VerifyResult& v = *report.verify;
+  const char* mark = report.is_shared(v.probes) ? "!" : "";
+  std::string rows = format("verify         a pass over one token @%zu: %s ms%s\n", v.depth,
+                            short_number(1e3 * v.passes[0].seconds.median()).c_str(), mark);
+  for (const VerifyResult::Pass& pass : std::span(v.passes).subspan(1))
+    if (const std::optional<SpeedRatio> cost = speed_ratio(pass.seconds, v.passes[0].seconds))
+      rows += format("%15sover %zu: %s times that\n", "", pass.rows, ratio_text(*cost).c_str());
+  return rows;
+}
+
+std::string transcript_rows(const BenchReport& report, const TranscriptResult& t) {
+  return cat(transcript_label(t), report.is_shared(t.probes) ? "!" : "", "\n  ", transcript_line(t), "\n  ", t.tokens,
+             " tokens; guessed ", t.speculation.drafted, ", right ", t.speculation.accepted, "\n");
 }
 
 std::string quality_rows(const BenchReport& report) {
@@ -161,12 +218,17 @@ std::optional<double> BenchResult::share_of_peak() const {
 
 double BenchReport::best_nops_per_ns() const {
   double best = 0;
-  for (const BenchResult& r : results) best = std::max(best, r.nops_per_ns().most());
+  const auto look = [&](std::span<const ProbeReading> probes) {
+    for (const ProbeReading& p : probes) best = std::max(best, p.nops_per_ns);
+  };
+  for (const BenchResult& r : results) look(r.probes);
+  if (verify) look(verify->probes);
+  for (const TranscriptResult& t : transcripts) look(t.probes);
   return best;
 }
 
-bool BenchReport::is_shared(const BenchResult& result) const {
-  return result.nops_per_ns().median() < 0.75 * best_nops_per_ns();
+bool BenchReport::is_shared(std::span<const ProbeReading> probes) const {
+  return of_probes(probes, &ProbeReading::nops_per_ns).median() < 0.75 * best_nops_per_ns();
 }
 
 std::string bench_label(const BenchResult& r) {
@@ -174,9 +236,20 @@ std::string bench_label(const BenchResult& r) {
   return r.sequences == 1 ? cat("decode @", r.depth) : cat("decode ", r.sequences, "x @", r.depth);
 }
 
+std::string transcript_label(const TranscriptResult& t) { return cat("replay ", t.name); }
+
+std::string transcript_line(const TranscriptResult& t) {
+  const std::optional<SpeedRatio> ratio = speed_ratio(t.tokens_per_s, t.tokens_per_s_off);
+  return format("%.2f tokens per pass; %s tok/s, %s without", t.tokens_per_pass,
+                short_number(t.tokens_per_s.median()).c_str(), short_number(t.tokens_per_s_off.median()).c_str()) +
+         (ratio ? ", ratio " + ratio_text(*ratio) : "");
+}
+
 json::object bench_json(const BenchReport& report) {
   json::array results;
   for (const BenchResult& r : report.results) results.push_back(result_json(report, r));
+  json::array transcripts;
+  for (const TranscriptResult& t : report.transcripts) transcripts.push_back(transcript_json(report, t));
   json::value first_token = nullptr;
   if (!report.first_token_s.values.empty())
     first_token = json::object{{"prompt_tokens", report.first_token_prompt},
@@ -197,6 +270,8 @@ json::object bench_json(const BenchReport& report) {
           {"best_nops_per_ns", report.best_nops_per_ns()},
           {"interrupted", report.interrupted},
           {"results", std::move(results)},
+          {"verify", verify_json(report)},
+          {"transcripts", std::move(transcripts)},
           {"first_token", std::move(first_token)},
           {"peak_memory_bytes", report.peak_memory_bytes},
           {"quality", quality_json(report)}};
@@ -213,6 +288,9 @@ std::string bench_table(const BenchReport& report) {
     out += "test               tok/s        min..max   MB/tok GM/tok      limit  share nop\n";
   for (const BenchResult& r : report.results) out += row(report, r) + rival_rows(r);
   if (!report.results.empty()) out += "\n";
+  if (report.verify) out += verify_rows(report) + "\n";
+  for (const TranscriptResult& t : report.transcripts) out += transcript_rows(report, t);
+  if (!report.transcripts.empty()) out += "\n";
   if (const Samples& s = report.first_token_s; !s.values.empty())
     out += format("first token    %.2f s (%.2f..%.2f): load %.2f s, then %zu tokens of prompt\n", s.median(), s.least(),
                   s.most(), report.load_s.median(), report.first_token_prompt);
@@ -221,8 +299,9 @@ std::string bench_table(const BenchReport& report) {
   if (!report.results.empty())
     for (size_t i = 0; i < report.results[0].rivals.size(); ++i)
       out += sanitized(cat("rival ", i + 1, "        ", report.results[0].rivals[i].command)) + "\n";
-  const bool shared = std::any_of(report.results.begin(), report.results.end(),
-                                  [&](const BenchResult& r) { return report.is_shared(r); });
+  const auto is_shared = [&](const auto& r) { return report.is_shared(r.probes); };
+  const bool shared = std::ranges::any_of(report.results, is_shared) || (report.verify && is_shared(*report.verify)) ||
+                      std::ranges::any_of(report.transcripts, is_shared);
   if (shared)
     out += format("! somebody shared the cores: nop fell below 3/4 of this run's best, %.1f per ns\n",
                   report.best_nops_per_ns());

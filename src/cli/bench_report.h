@@ -1,6 +1,7 @@
 // What `fathom bench` found, as JSON and as a table of 80 columns. Plain data and pure functions.
 #pragma once
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/probes.h"
 #include "engine/quality.h"
+#include "engine/speculation.h"
 
 namespace fathom {
 
@@ -47,12 +49,35 @@ struct BenchResult {
   std::optional<double> share_of_peak() const;  ///< 2 * macs_per_token * tok/s over the peak; nullopt: no such unit
 };
 
+/// What verifying guesses costs: passes over several tokens of one sequence, in turn with passes over one.
+struct VerifyResult {
+  size_t depth = 0;
+  std::vector<ProbeReading> probes;
+  struct Pass {
+    size_t rows = 1;
+    Samples seconds;
+  };
+  std::vector<Pass> passes;  ///< the first is over one row
+};
+
+/// A text replayed with speculation by matches and without (engine/replay.h).
+struct TranscriptResult {
+  std::string name;
+  size_t tokens = 0;
+  SpeculationStats speculation;  ///< of one replay: all are the same
+  double tokens_per_pass = 0;
+  Samples tokens_per_s, tokens_per_s_off;
+  std::vector<ProbeReading> probes;
+};
+
 struct BenchReport {
   EngineInfo engine;
   std::string processor, unit;
   size_t probe_bytes = 0, repeat = 0;
   bool huge_pages = false, interrupted = false;  ///< `interrupted`: the rest was not measured
   std::vector<BenchResult> results;
+  std::optional<VerifyResult> verify;
+  std::vector<TranscriptResult> transcripts;
   size_t first_token_prompt = 0;
   Samples load_s, first_token_s;  ///< of cold starts: until the model is loaded, until the first token
   uint64_t peak_memory_bytes = 0;
@@ -62,11 +87,14 @@ struct BenchReport {
 
   /// The fastest look of the whole run; a result whose own falls below three quarters of it had company.
   double best_nops_per_ns() const;
-  bool is_shared(const BenchResult& result) const;
+  bool is_shared(std::span<const ProbeReading> probes) const;
 };
 
 /// "prefill 512", "decode 4x @1000".
 std::string bench_label(const BenchResult& result);
+/// "replay a.txt", "1.52 tokens per pass; 84.1 tok/s, 60.2 without, ratio 1.40 (1.33..1.44)".
+std::string transcript_label(const TranscriptResult& result);
+std::string transcript_line(const TranscriptResult& result);
 /// {"format": "fathom.bench", "version": 1, ...} (docs/performance.md).
 json::object bench_json(const BenchReport& report);
 std::string bench_table(const BenchReport& report);

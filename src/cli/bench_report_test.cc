@@ -45,9 +45,9 @@ TEST(BenchReport, MedianAndShares) {
 }
 
 TEST(BenchReport, TheStateIsComparedWithTheBestOfTheRun) {
-  EXPECT_FALSE(report_of(14).is_shared(report_of(14).results[1]));
-  EXPECT_TRUE(report_of(9).is_shared(report_of(9).results[1]));
-  EXPECT_FALSE(report_of(9).is_shared(report_of(9).results[0]));
+  EXPECT_FALSE(report_of(14).is_shared(report_of(14).results[1].probes));
+  EXPECT_TRUE(report_of(9).is_shared(report_of(9).results[1].probes));
+  EXPECT_FALSE(report_of(9).is_shared(report_of(9).results[0].probes));
 }
 
 TEST(BenchReport, Json) {
@@ -125,6 +125,51 @@ TEST(BenchReport, RivalsAndQualityInTheTable) {
         "ratio 3.50 (1.50..4.00)", "KL from exact 2.99e-03 nats/token, 99% below 1.5e-02\n",
         "perplexity 30.57139, exact 30.35639 (+0.71%)\n", "8 windows of 512 tokens of a.txt\n",
         "rival 1        first {model}\n", "rival 2        second\u241b\n"})
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+}
+
+BenchReport with_speculation() {
+  BenchReport report = report_of(18);
+  report.verify = VerifyResult{
+      .depth = 4096, .probes = {{20, 400, 9}}, .passes = {{1, {{0.1, 0.11}}}, {2, {{0.12, 0.15}}}, {8, {{0.3}}}}};
+  report.transcripts = {{.name = "a long and telling name of a text.txt",
+                         .tokens = 1200,
+                         .speculation = {.passes = 801, .drafted = 900, .accepted = 400},
+                         .tokens_per_pass = 1.5,
+                         .tokens_per_s = {{140, 150, 160}},
+                         .tokens_per_s_off = {{100, 125, 80}},
+                         .probes = {{20, 400, 18}}}};
+  return report;
+}
+
+TEST(BenchReport, SpeculationInJson) {
+  const json::object out = bench_json(with_speculation());
+  const json::object& verify = out.at("verify").as_object();
+  EXPECT_EQ(verify.at("depth"), 4096);
+  EXPECT_EQ(verify.at("state"), "shared");
+  const json::object& two = verify.at("passes").as_array()[1].as_object();
+  EXPECT_EQ(two.at("rows"), 2);
+  EXPECT_EQ(two.at("seconds").as_object().at("max"), 0.15);
+  EXPECT_DOUBLE_EQ(two.at("cost").as_object().at("of_medians").as_double(), 0.135 / 0.105);
+  EXPECT_DOUBLE_EQ(two.at("cost").as_object().at("max").as_double(), 0.15 / 0.11);
+  const json::object& text = out.at("transcripts").as_array()[0].as_object();
+  EXPECT_EQ(text.at("accepted_tokens"), 400);
+  EXPECT_EQ(text.at("tokens_per_pass"), 1.5);
+  EXPECT_EQ(text.at("ratio").as_object().at("of_medians"), 1.5);
+  EXPECT_EQ(text.at("ratio").as_object().at("min"), 1.2);
+  EXPECT_EQ(text.at("state"), "quiet");
+  EXPECT_TRUE(bench_json(report_of(18)).at("verify").is_null());
+}
+
+TEST(BenchReport, SpeculationInTheTable) {
+  const std::string table = bench_table(with_speculation());
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(display_width(line), 80U) << line;
+  for (const char* part :
+       {"verify         a pass over one token @4096: 105 ms!\n",
+        "               over 8: 2.86 (3.00..3.00) times that\n", "replay a long and telling name of a text.txt\n",
+        "  1.50 tokens per pass; 150 tok/s, 100 without, ratio 1.50 (1.20..2.00)\n",
+        "  1200 tokens; guessed 900, right 400\n", "! somebody shared the cores"})
     EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
 }
 

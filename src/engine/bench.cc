@@ -63,19 +63,42 @@ double BenchRun::prefill(size_t n) {
   return seconds;
 }
 
-double BenchRun::decode(size_t sequences, size_t depth, size_t n) {
+/// So many sessions with `depth` cached tokens and one pending.
+void BenchRun::fill(size_t sequences, size_t depth) {
   if (sessions_.size() != sequences) {
     clear();
     for (size_t i = 0; i < sequences; ++i) sessions_.emplace_back(engine_.pool());
   }
   bool filled = true;
   for (size_t i = 0; i < sequences; ++i) filled = sessions_[i].set_tokens(tokens(depth + 1, i)) == depth && filled;
-  if (!filled) {
-    for (size_t i = 0; i < sequences; ++i) sessions_[i].set_tokens(tokens(depth, i));
-    run_sessions(1);
-    for (size_t i = 0; i < sequences; ++i) sessions_[i].set_tokens(tokens(depth + 1, i));
-  }
+  if (filled) return;
+  for (size_t i = 0; i < sequences; ++i) sessions_[i].set_tokens(tokens(depth, i));
+  run_sessions(1);
+  for (size_t i = 0; i < sequences; ++i) sessions_[i].set_tokens(tokens(depth + 1, i));
+}
+
+double BenchRun::decode(size_t sequences, size_t depth, size_t n) {
+  fill(sequences, depth);
   return run_sessions(n);
+}
+
+double BenchRun::verify(size_t rows, size_t depth, size_t passes) {
+  fill(1, depth);
+  KvSequence& kv = sessions_[0].kv();
+  std::vector<int32_t> positions(rows);
+  for (size_t i = 0; i < rows; ++i) positions[i] = static_cast<int32_t>(depth + i);
+  const auto start = std::chrono::steady_clock::now();
+  for (size_t pass = 0; pass < passes; ++pass) {
+    if (stop_) throw Interrupted();
+    if (!kv.reserve(rows)) throw ResourceError("bench: no page of the cache is left for the next tokens");
+    const std::vector<TokenId> ids = tokens(rows, pass + 1);  // each pass has other ones, and so other experts
+    Context ctx = engine_.context();
+    const std::vector<SequenceRows> sequence{{0, rows, depth, kv.pages()}};
+    engine_.model().logits(
+        ctx, engine_.model().forward(ctx, {from_ids(ids), {}, from_ids(positions), sequence}, engine_.kv_layout()));
+    kv.truncate(depth);
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace fathom

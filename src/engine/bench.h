@@ -23,10 +23,15 @@ class BenchRun {
   /// depth.
   double decode(size_t sequences, size_t depth, size_t tokens);
 
+  /// Seconds for `passes` forwards, each over `rows` tokens of one sequence after `depth` cached ones and with the
+  /// logits of all: what the verification of rows - 1 guesses takes. Caches as for decode().
+  double verify(size_t rows, size_t depth, size_t passes);
+
   /// Gives the caches back.
   void clear() { sessions_.clear(); }
 
  private:
+  void fill(size_t sequences, size_t depth);
   double run_sessions(size_t tokens);
   std::vector<TokenId> tokens(size_t n, size_t sequence) const;
 

@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "base/work.h"
+#include "engine/answer.h"
 #include "engine/probes.h"
+#include "engine/replay.h"
 #include "quant/synthetic.h"
 #include "tests/testing.h"
 
@@ -39,6 +41,8 @@ TEST_F(Bench, KeepsTheCachesOfADepthAndGivesThemBack) {
   EXPECT_EQ(engine->pool().used_pages(), 6U);  // 130 positions each
   EXPECT_GT(run.decode(1, 0, 64), 0);
   EXPECT_EQ(engine->pool().used_pages(), 1U);
+  EXPECT_GT(run.verify(8, 60, 3), 0);
+  EXPECT_EQ(engine->pool().used_pages(), 1U);  // 60 positions: those of a pass are given back
   run.clear();
   EXPECT_EQ(engine->pool().used_pages(), 0U);
 }
@@ -55,6 +59,53 @@ TEST_F(Bench, SaysWhereTheCacheIsFull) {
   const std::unique_ptr<Engine> engine = load("Q8_0");
   BenchRun run(*engine, stop_);
   EXPECT_THROW(run.decode(3, 200, 1), ResourceError);
+  EXPECT_THROW(run.verify(8, 510, 1), ResourceError);
+}
+
+TEST_F(Bench, ReplayGuessesWhatTheAnswerDid) {
+  const std::unique_ptr<Engine> engine = load("Q4_K_M");
+  AnswerOptions options;
+  options.ignore_eos = true, options.max_tokens = 200, options.sampling.seed = 1;
+  for (TokenId id = 70; id < 73; ++id) options.sampling.logit_bias[id] = 60;  // few words, so that they repeat
+  Session session(engine->pool());
+  AnswerListener nobody;
+  const std::vector<TextPiece> prompt{{"a", false}};
+  AnswerRun run(*engine, session, prompt, options, nobody);
+  Scheduler scheduler(*engine);
+  scheduler.add(run);
+  while (!scheduler.idle()) scheduler.step();
+  const SpeculationStats want = run.take().stats.speculation;
+  const std::vector<TokenId> text = session.tokens();
+  session.set_tokens({});
+  ASSERT_EQ(text.size(), 201U);
+  EXPECT_GT(want.accepted, 20U);
+  EXPECT_GT(want.drafted, want.accepted);
+
+  const Replayed replayed = replay(*engine, text, stop_);
+  EXPECT_EQ(replayed.text, text);
+  EXPECT_EQ(replayed.text_off, text);
+  EXPECT_EQ(replayed.tokens, 199U);
+  EXPECT_EQ(replayed.speculation.passes, want.passes);
+  EXPECT_EQ(replayed.speculation.drafted, want.drafted);
+  EXPECT_EQ(replayed.speculation.accepted, want.accepted);
+  EXPECT_EQ(replayed.speculation.passes + replayed.speculation.accepted, 200U);
+  EXPECT_GT(replayed.seconds, 0);
+  EXPECT_GT(replayed.seconds_off, 0);
+  EXPECT_EQ(engine->pool().used_pages(), 0U);
+}
+
+TEST_F(Bench, ReplayOfATextThatRepeatsNothingGuessesNothing) {
+  const std::unique_ptr<Engine> engine = load("Q8_0");
+  std::vector<TokenId> text(150);
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<TokenId>(i);
+  const Replayed replayed = replay(*engine, text, stop_);
+  EXPECT_EQ(replayed.speculation.drafted, 0U);
+  EXPECT_EQ(replayed.tokens_per_pass(), 1);
+  stop_ = true;
+  EXPECT_THROW(replay(*engine, text, stop_), Interrupted);
+  stop_ = false;
+  text.resize(400);  // 7 pages each, and there are 8
+  EXPECT_THROW(replay(*engine, text, stop_), ResourceError);
 }
 
 TEST(Probes, SeeWhatTheKernelsHave) {

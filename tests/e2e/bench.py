@@ -30,6 +30,8 @@ class Bench(unittest.TestCase):
             self.assertEqual(len(result["read_gb_s"]["values"]), 3)
             self.assertGreater(result["bytes_per_token"], 0)
             self.assertIn(result["state"], ("quiet", "shared"))
+        self.assertEqual([p["rows"] for p in out["verify"]["passes"]], [1, 2, 4, 8])
+        self.assertEqual(out["transcripts"], [])
         self.assertEqual(len(out["first_token"]["first_token_s"]["values"]), 1)
         self.assertGreater(out["peak_memory_bytes"], 0)
         self.assertFalse(out["interrupted"])
@@ -41,6 +43,44 @@ class Bench(unittest.TestCase):
         self.assertIn("decode @0", printed)
         self.assertNotIn("first token", printed)
         self.assertIn("decode @0: ", error)
+
+    def test_transcripts(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        again, alphabet = folder / "again.txt", folder / "alphabet.txt"
+        again.write_text("the sum of one and two is three, and " * 8)
+        alphabet.write_text("abcdefghijklmnopqrstuvwxyz")
+        flags = ("--prompt", 0, "--decode", 0, "--cold-start", 0, "--threads", 2, "--repeat")
+        code, printed, error = run("bench", "--transcript", again, "--transcript", alphabet, MODEL, *flags, 2, "--json")
+        self.assertEqual(code, 0, error)
+        out = json.loads(printed)
+        self.assertEqual((out["results"], out["verify"]), ([], None))
+        repeated, once = out["transcripts"]
+        self.assertEqual((repeated["file"], once["file"]), ("again.txt", "alphabet.txt"))
+        self.assertEqual(repeated["passes"] + repeated["accepted_tokens"], repeated["tokens"] + 1)
+        self.assertGreater(repeated["tokens_per_pass"], 1.5)
+        self.assertEqual((once["drafted_tokens"], once["tokens_per_pass"]), (0, 1))
+        for text in repeated, once:
+            self.assertEqual(len(text["tokens_per_s"]["values"]), 2)
+            self.assertAlmostEqual(text["ratio"]["of_medians"],
+                                   text["tokens_per_s"]["median"] / text["tokens_per_s_off"]["median"])
+        code, printed, error = run("bench", MODEL, *flags, 1, "--verify", "2,5", "--transcript", again)
+        self.assertEqual(code, 0, error)
+        for part in "over 5: ", "replay again.txt", " tokens per pass; ", f"guessed {repeated['drafted_tokens']}, right ":
+            self.assertIn(part, printed)
+        alphabet.write_text("a")
+        for wrong, expected, message in ((("--tokenizer", MODEL), 2, "--transcript"),
+                                         (("--transcript", alphabet), 1, "expected at least three tokens"),
+                                         (("--transcript", again, "--ctx", 100), 2, "--ctx: expected at least"),
+                                         (("--verify", "1000"), 2, "--verify")):
+            code, _, error = run("bench", MODEL, *flags, 1, *wrong)
+            self.assertEqual(code, expected, error)
+            self.assertIn(message, error)
+        if _fathom.chat_model() is None:
+            self.skipTest("needs a model with a large vocabulary")
+        code, _, error = run("bench", MODEL, *flags, 1, "--transcript", again, "--tokenizer", _fathom.chat_model())
+        self.assertEqual(code, 1, error)
+        self.assertIn("expected tokens below the model's", error)
 
     def test_a_synthetic_model_is_written_once(self):
         folder = pathlib.Path(tempfile.mkdtemp())
