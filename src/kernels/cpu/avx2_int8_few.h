@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_int8.h"
+#include "kernels/cpu/simd_unpack.h"
 
 namespace fathom::avx2 {
 namespace {

@@ -1,6 +1,7 @@
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_linear.h"
+#include "kernels/cpu/simd_unpack.h"
 
 namespace fathom::avx2 {
 

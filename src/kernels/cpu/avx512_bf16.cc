@@ -2,6 +2,7 @@
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/simd_linear.h"
+#include "kernels/cpu/simd_unpack.h"
 
 namespace fathom::avx512 {
 namespace {

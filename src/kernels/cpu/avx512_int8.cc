@@ -6,6 +6,7 @@
 #include "kernels/cpu/avx512_groups.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/simd_int8.h"
+#include "kernels/cpu/simd_unpack.h"
 
 namespace fathom::avx512 {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/simd_linear.h"
-#include "kernels/cpu/simd_unpack.h"
+#include "kernels/cpu/simd_planes.h"
 #include "kernels/kernels.h"
 
 namespace fathom::simd {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/simd_unpack.h"
+#include "kernels/cpu/simd_planes.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/scalar.h"
 

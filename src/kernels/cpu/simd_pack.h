@@ -6,29 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/simd_unpack.h"
+#include "kernels/cpu/simd_blocks.h"
 
 namespace fathom::simd {
-
-template <DType type>
-consteval size_t block_bytes() {
-  switch (type) {
-    case DType::kQ4_0: return 18;
-    case DType::kQ4_1: return 20;
-    case DType::kQ5_0: return 22;
-    case DType::kQ5_1: return 24;
-    case DType::kQ8_0: return 34;
-    case DType::kIQ4_NL: return 18;
-    case DType::kMXFP4: return 17;
-    case DType::kQ2_K: return 84;
-    case DType::kQ3_K: return 110;
-    case DType::kQ4_K: return 144;
-    case DType::kQ5_K: return 176;
-    case DType::kQ6_K: return 210;
-    case DType::kIQ4_XS: return 136;
-    default: return 0;
-  }
-}
 
 template <class S>
 struct Pack {
@@ -36,7 +16,7 @@ struct Pack {
   template <DType type>
   static void group(uint8_t* out, const uint8_t* src, size_t row_bytes) {
     constexpr Planes kAt = planes<type>();
-    factors<type>(out, src, row_bytes);
+    Blocks<S>::template factors<type>(out, src, row_bytes);
     if constexpr (has_sub_blocks<type>()) scales<type>(out + kAt.scales, src, row_bytes);
     for (size_t g = 0; g < kAt.values / 32; ++g) {
       alignas(64) uint8_t steps[8 * 64];
@@ -51,11 +31,6 @@ struct Pack {
  private:
   static constexpr auto kLow4 = 15;
 
-  [[gnu::always_inline]] static inline uint32_t u32(const uint8_t* p) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, p, 4);
-    return bits;
-  }
   [[gnu::always_inline]] static inline __m256i bytes32(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -73,7 +48,7 @@ struct Pack {
   [[gnu::always_inline]] static inline __m256i fifth_bits(const uint8_t* p) {
     const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
-    const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(u32(p))), which);
+    const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(Blocks<S>::u32(p))), which);
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
     return _mm256_and_si256(set, _mm256_set1_epi8(16));
   }
@@ -148,25 +123,14 @@ struct Pack {
       }
   }
 
-  template <DType type>
-  static void factors(uint8_t* out, const uint8_t* src, size_t row_bytes) {
-    constexpr Planes kAt = planes<type>();
-    constexpr size_t kBytes = type == DType::kMXFP4 ? 1 : 2;
-    constexpr size_t kD = type == DType::kQ2_K ? 80 : type == DType::kQ3_K ? 108 : type == DType::kQ6_K ? 208 : 0;
-    for (size_t r = 0; r < 16; ++r) {
-      const uint8_t* d = src + r * row_bytes + kD;
-      __builtin_memcpy(out + kBytes * r, d, kBytes);
-      if constexpr (int8_traits<type>().minimum != 0) __builtin_memcpy(out + kAt.m + 2 * r, d + 2, 2);
-    }
-  }
-
   /// The integer scales of the 16 rows' blocks, and the minima after them, from [row][sub-block] to [sub-block][row].
   template <DType type>
   static void scales(uint8_t* out, const uint8_t* src, size_t row_bytes) {
     constexpr size_t kSubBlocks = 256 / int8_traits<type>().sub_block;
     constexpr bool kMinima = type == DType::kQ4_K || type == DType::kQ5_K;
     alignas(16) int8_t scale[16][16], minimum[16][16];
-    for (size_t r = 0; r < 16; ++r) read_row_scales<type>(scale[r], minimum[r], src + r * row_bytes);
+    for (size_t r = 0; r < 16; ++r)
+      Blocks<S>::template read_row_scales<type>(scale[r], minimum[r], src + r * row_bytes);
     transpose_bytes(scale);
     __builtin_memcpy(out, scale, kSubBlocks * 16);
     if constexpr (!kMinima) return;
@@ -194,42 +158,6 @@ struct Pack {
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) _mm_store_si128(reinterpret_cast<__m128i*>(m[i]), a[i]);
-  }
-
-  template <DType type>
-  [[gnu::always_inline]] static inline void read_row_scales(int8_t* scale, int8_t* minimum, const uint8_t* b) {
-    if constexpr (type == DType::kQ2_K) {
-      _mm_store_si128(reinterpret_cast<__m128i*>(scale), bytes16(b));  // scale and minimum in one byte
-    } else if constexpr (type == DType::kQ3_K) {
-      read_q3_scales(scale, b + 96);
-    } else if constexpr (type == DType::kQ6_K) {
-      _mm_store_si128(reinterpret_cast<__m128i*>(scale), bytes16(b + 192));
-    } else if constexpr (type == DType::kIQ4_XS) {
-      const unsigned high = b[2] | static_cast<unsigned>(b[3]) << 8;
-      for (size_t s = 0; s < 8; ++s)
-        scale[s] = static_cast<int8_t>(((b[4 + s / 2] >> (s % 2 * 4) & 15) | (high >> (2 * s) & 3) << 4) - 32);
-      __builtin_memset(scale + 8, 0, 8);
-    } else {
-      read_k_scales(scale, minimum, b + 4);
-    }
-  }
-
-  /// 16 scales of 6 bits: low nibbles in bytes 0 to 7, high pairs in bytes 8 to 11; minus 32.
-  [[gnu::always_inline]] static inline void read_q3_scales(int8_t* scale, const uint8_t* p) {
-    const uint32_t a = u32(p), b = u32(p + 4), high = u32(p + 8), nibble = 0x0f0f0f0fu, two = 0x03030303u;
-    const uint32_t words[4] = {(a & nibble) | (high & two) << 4, (b & nibble) | (high >> 2 & two) << 4,
-                               (a >> 4 & nibble) | (high >> 4 & two) << 4, (b >> 4 & nibble) | (high >> 6 & two) << 4};
-    _mm_store_si128(reinterpret_cast<__m128i*>(scale), _mm_sub_epi8(bytes16(words), _mm_set1_epi8(32)));
-  }
-
-  /// 8 scales and 8 minima of 6 bits in 12 bytes, four at a time.
-  [[gnu::always_inline]] static inline void read_k_scales(int8_t* scale, int8_t* minimum, const uint8_t* p) {
-    const uint32_t a = u32(p), b = u32(p + 4), c = u32(p + 8), six = 0x3f3f3f3fu, nibble = 0x0f0f0f0fu,
-                   two = 0x03030303u;
-    const uint32_t scales[4] = {a & six, (c & nibble) | (a >> 6 & two) << 4, 0, 0};
-    const uint32_t minima[4] = {b & six, (c >> 4 & nibble) | (b >> 6 & two) << 4, 0, 0};
-    __builtin_memcpy(scale, scales, 16);
-    __builtin_memcpy(minimum, minima, 16);
   }
 };
 
