@@ -19,6 +19,8 @@ constexpr int kSpins = 2000;
 inline void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 
@@ -26,6 +28,8 @@ inline void relax() {
 inline void set_float_environment() {
 #if defined(__x86_64__)
   __builtin_ia32_ldmxcsr(0x1F80);
+#elif defined(__aarch64__)
+  asm volatile("msr fpcr, %0" : : "r"(uint64_t{0}));
 #endif
 }
 

@@ -19,7 +19,7 @@ constexpr SettingSpec kSpecs[] = {
     {"cache-type", SettingKind::kChoice, "f32|bf16|q8", nullptr, "f32 for exact, else bf16",
      "type of the KV cache; q8: 9 bits a value"},
     {"kernels", SettingKind::kText, "", "FATHOM_KERNELS", "the best for this processor",
-     "kernel table: ref, avx2, avx512"},
+     "kernel table: ref, avx2, avx512, neon"},
     {"threads", SettingKind::kCount, "", "FATHOM_THREADS", "physical cores", "threads to compute with", 1, 4096},
     {"ctx", SettingKind::kCount, "", nullptr, "what fits into 60% of free memory", "positions of the context", 1, 1e9},
     {"temperature", SettingKind::kNumber, "", nullptr, "generation_config.json, else 0.6",

@@ -9,6 +9,13 @@ if(NOT FATHOM_SANITIZE)  # with sanitizers the unrolled tiles take minutes to co
   list(APPEND avx2_flags -fno-tree-ter)
   list(APPEND avx512_flags -fno-tree-ter)
 endif()
+file(GLOB neon_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cpu/neon*.cc)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set_source_files_properties(${avx2_sources} ${avx512_sources} PROPERTIES HEADER_FILE_ONLY ON)
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/cpu/neon_dotprod.cc PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod")
+  return()
+endif()
+set_source_files_properties(${neon_sources} PROPERTIES HEADER_FILE_ONLY ON)
 set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "${avx2_flags}")
 set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
 # g++ 12 computes the terms of a sum where the sum is, not where they stand: the registers do not hold them all.

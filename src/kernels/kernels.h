@@ -61,7 +61,7 @@ struct KvPages {
 };
 
 struct Kernels {
-  const char* name;  ///< "ref", "avx2", "avx512"
+  const char* name;  ///< "ref", "avx2", "avx512", "neon"
   bool has_bf16;     ///< whether linear_bf16 may be called: ref emulates the unit, others need it
 
   // ---- products. y[t * y_stride + o] for the outputs o < O of panels [panel_begin, panel_end), t < T; nothing else is
@@ -130,8 +130,8 @@ constexpr size_t attention_mla_scratch(size_t heads, size_t latent, size_t rope)
 }
 
 const Kernels& ref_kernels();
-/// Picked once per process: the best table that this CPU runs; FATHOM_KERNELS=ref, avx2 or avx512 forces one (Error if
-/// it is unknown or cannot run here).
+/// Picked once per process: the best table that this CPU runs; FATHOM_KERNELS=ref, avx2, avx512 or neon forces one
+/// (Error if it is unknown or cannot run here).
 const Kernels& best_kernels();
 /// All tables that this CPU can run: tests loop over them.
 std::span<const Kernels* const> usable_kernels();

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "kernels/probe_tables.h"
+#include "kernels/tables.h"
 
 namespace fathom {
 namespace {
@@ -29,7 +30,7 @@ void run_nops(size_t rounds) {
 constexpr ProbeLoop kNops{run_nops, 98};
 constexpr ProbeLoops kPlain{.read = read_plain, .nops = kNops};
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
 ProbeLoops with_nops(ProbeLoops loops, bool has_bf16) {
   loops.nops = kNops;
   if (!has_bf16) loops.bf16 = {};
@@ -49,6 +50,11 @@ const ProbeLoops& probe_loops(const Kernels& kernels) {
   }
   if (name == "avx512") {
     static const ProbeLoops loops = with_nops(avx512_probe_loops(), kernels.has_bf16);
+    return loops;
+  }
+#elif defined(__aarch64__)
+  if (std::string_view(kernels.name) == "neon") {
+    static const ProbeLoops loops = with_nops(neon_probe_loops(&kernels == &neon_kernels(true)), false);
     return loops;
   }
 #endif

@@ -16,7 +16,7 @@ struct ProbeLoops {
   static constexpr size_t kReadStep = 1024;
   /// Reads [data, data + n) once, ascending; n is a multiple of kReadStep.
   void (*read)(const std::byte* data, size_t n);
-  /// In registers only: fma; for int8 vpdpbusd, or vpmaddubsw, vpmaddwd and vpaddd; vdpbf16ps.
+  /// In registers only: fma; for int8 vpdpbusd, or vpmaddubsw, vpmaddwd and vpaddd, or sdot; vdpbf16ps.
   ProbeLoop f32, int8, bf16;
   ProbeLoop nops;  ///< operations: instructions. Falls when a stranger shares the core.
 };

@@ -7,5 +7,6 @@ namespace fathom {
 
 ProbeLoops avx2_probe_loops();
 ProbeLoops avx512_probe_loops();
+ProbeLoops neon_probe_loops(bool has_dotprod);
 
 }  // namespace fathom

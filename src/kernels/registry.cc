@@ -1,6 +1,9 @@
 // Which tables this CPU can run, and which one is used.
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <array>
@@ -39,6 +42,8 @@ Usable find_usable() {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512vnni");
   if (avx2 && avx512) usable.tables[usable.count++] = &avx512_kernels(__builtin_cpu_supports("avx512bf16"));
+#elif defined(__aarch64__)
+  usable.tables[usable.count++] = &neon_kernels((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0);
 #endif
   return usable;
 }

@@ -1,6 +1,10 @@
 // The router against the worked example of spec/models.md 5 and against a brute-force reading of its rules.
 #include "kernels/cpu/route.h"
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "tests/testing.h"

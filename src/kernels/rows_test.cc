@@ -192,8 +192,9 @@ TEST(Tables, NamesAreKnownAndRefIsFirst) {
   const auto tables = usable_kernels();
   ASSERT_FALSE(tables.empty());
   EXPECT_EQ(tables[0], &ref_kernels());
-  const char* names[] = {"ref", "avx2", "avx512"};
-  for (size_t i = 0; i < tables.size(); ++i) EXPECT_STREQ(tables[i]->name, names[i]);
+  for (size_t i = 1; i < tables.size(); ++i)
+    EXPECT_THAT(tables[i]->name,
+                ::testing::AnyOf(::testing::StrEq(i == 1 ? "avx2" : "avx512"), ::testing::StrEq("neon")));
 }
 
 /// The choice is made once per process, so each one is made in a process of its own.

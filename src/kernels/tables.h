@@ -7,5 +7,7 @@ namespace fathom {
 const Kernels& avx2_kernels();
 /// has_bf16: whether the CPU has AVX512_BF16 too.
 const Kernels& avx512_kernels(bool has_bf16);
+/// has_dotprod: whether the CPU has sdot too.
+const Kernels& neon_kernels(bool has_dotprod);
 
 }  // namespace fathom

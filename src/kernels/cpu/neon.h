@@ -1,0 +1,20 @@
+// The functions of the table "neon" that are not members of simd_*.h's templates. For neon_*.cc alone.
+#pragma once
+#include "kernels/kernels.h"
+
+namespace fathom::neon {
+
+void linear_exact(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end, const float* x,
+                  size_t x_stride, size_t T);
+void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                 const QuantizedRows& x, size_t T);
+/// For processors with sdot alone.
+void linear_int8_dotprod(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+                         const QuantizedRows& x, size_t T);
+void pack_rows(std::byte* out, DType type, const std::byte* rows, size_t row_bytes, size_t n, size_t blocks);
+void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
+               float scale, float* scratch);
+void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
+                   float scale, float* scratch);
+
+}  // namespace fathom::neon

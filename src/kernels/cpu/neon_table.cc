@@ -1,0 +1,48 @@
+// The table "neon": elementwise kernels from simd_rows.h, the others from the files beside it. There is no bf16: bfdot
+// and bfmmla round otherwise than vdpbf16ps does (spec/numerics.md 4).
+#include "kernels/cpu/neon.h"
+#include "kernels/cpu/simd_neon.h"
+#include "kernels/cpu/simd_rows.h"
+#include "kernels/tables.h"
+
+namespace fathom {
+namespace neon {
+namespace {
+
+using Rows = simd::Rows<Simd>;
+
+constexpr Kernels table_of(bool has_dotprod) {
+  return {
+      .name = "neon",
+      .has_bf16 = false,
+      .linear_exact = linear_exact,
+      .linear_int8 = has_dotprod ? linear_int8_dotprod : linear_int8,
+      .linear_bf16 = nullptr,
+      .pack_rows = pack_rows,
+      .quantize_rows = Rows::quantize_rows,
+      .round_bf16 = Rows::round_bf16,
+      .rms_norm = Rows::rms_norm,
+      .add = Rows::add,
+      .add_bias = Rows::add_bias,
+      .silu_mul = Rows::silu_mul,
+      .rope = Rows::rope,
+      .rope_angles = ref::rope_angles,
+      .softmax = Rows::softmax,
+      .sigmoid = Rows::sigmoid,
+      .combine_experts = Rows::combine_experts,
+      .log_sum_exp = Rows::log_sum_exp,
+      .store_kv = ref::store_kv,
+      .store_latent = ref::store_latent,
+      .attention = attention,
+      .attention_mla = attention_mla,
+  };
+}
+
+constexpr Kernels kTable = table_of(false), kTableWithDotprod = table_of(true);
+
+}  // namespace
+}  // namespace neon
+
+const Kernels& neon_kernels(bool has_dotprod) { return has_dotprod ? neon::kTableWithDotprod : neon::kTable; }
+
+}  // namespace fathom
