@@ -8,6 +8,7 @@ Parts, in any number (none: all of them):
   scripts     the tools' own tests (tests/scripts) and the program as a person uses it (tests/e2e)
   checks      layers, format, clang-tidy
   fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones)
+  neon        the kernels' test for 64-bit ARM, cross-compiled, under qemu-user
   quick       what the changed folders need, release only, in less than 3 minutes on a warm build
 The exit status is 0 if nothing failed.
 """
@@ -15,6 +16,7 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -25,12 +27,15 @@ import suites
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-PARTS = ("release", "sanitizers", "tsan", "fuzz", "scripts", "checks")
+PARTS = ("release", "sanitizers", "tsan", "fuzz", "neon", "scripts", "checks")
 CORES = len(os.sched_getaffinity(0))
 # What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
 TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*"}
 # Programs of the optimised build alone: real models take minutes under sanitizers and reach no other code.
 RELEASE_ONLY = {"real_test"}
+# The kernels' test under emulation, in runs of about the same length: {name: (processor, filter)}.
+NEON = {"products": ("max", "Linear.*:Elementary.*"), "all else": ("max", "-Linear.*:Elementary.*"),
+        "without sdot": ("cortex-a72", "*Int8*:Probe*")}
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -112,6 +117,16 @@ def fuzz_suites():
             for target in fuzz.TARGETS]
 
 
+def neon_suites():
+    """(suites, outcome): those of NEON, or none and a skip where a tool is missing."""
+    missing = [tool for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64") if not shutil.which(tool)]
+    missing += [] if pathlib.Path("/usr/src/googletest").exists() else ["/usr/src/googletest"]
+    if missing:
+        return [], suites.Outcome("neon", skipped=1, notes=[f"neon: {' and '.join(missing)} not installed"])
+    return [suites.GoogleTest(f"neon {name}", BUILD / "neon" / "kernels_test", pattern, prefix=("qemu-aarch64", "-cpu", cpu))
+            for name, (cpu, pattern) in NEON.items()], None
+
+
 def check_suites(files=None):
     """Layers, format and tidy; `files` restricts the last two."""
     named = [[str(ROOT / name) for name in files if (ROOT / name).exists()]] if files is not None else [[]]
@@ -160,6 +175,11 @@ def run_parts(parts):
         broken = build("fuzz", ["fuzz_programs"]) if fuzz.compiler() else None
         outcomes += [broken] if broken else []
         todo += fuzz_suites() if not broken else []
+    if "neon" in parts:
+        emulated, broken = neon_suites()
+        broken = broken or build("neon", ["kernels_test"])
+        outcomes += [broken] if broken else []
+        todo += emulated if not broken else []
     if "checks" in parts:
         alone += check_suites()
     outcomes += run_all(todo)
@@ -220,7 +240,7 @@ def report(outcomes, seconds):
 def main():
     parser = argparse.ArgumentParser(prog="./test", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="release, sanitizers, tsan, fuzz, scripts, checks or quick")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="release, sanitizers, tsan, fuzz, neon, scripts, checks or quick")
     parts = parser.parse_args().parts
     for part in parts:
         if part not in (*PARTS, "quick", "all"):

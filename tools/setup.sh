@@ -59,6 +59,11 @@ libclang-rt-14-dev feeds them (libFuzzer)
 clang-format-14 checks the code's form
 clang-tidy-14 checks the code for known mistakes
 EOF
+  [ "$(uname -m)" = x86_64 ] || return 0
+  cat <<EOF
+g++-aarch64-linux-gnu compiles the kernels for 64-bit ARM
+qemu-user runs their test
+EOF
 }
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
