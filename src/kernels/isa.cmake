@@ -6,8 +6,8 @@ set(avx2_flags -mavx2 -mfma -mf16c)
 set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16
                  -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
 if(NOT FATHOM_SANITIZE)  # with sanitizers the unrolled tiles take minutes to compile at -O3
-  list(APPEND avx2_flags -fno-tree-ter)
-  list(APPEND avx512_flags -fno-tree-ter)
+  list(APPEND avx2_flags -O3)
+  list(APPEND avx512_flags -O3)
 endif()
 file(GLOB neon_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/cpu/neon*.cc)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
