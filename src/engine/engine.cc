@@ -95,7 +95,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
     engine->set_chat_template(chat_template);
   }
   engine->backend_ = make_cpu_backend(info.threads, kernels);
-  engine->model_ = load_model(*checkpoint, options.progress);
+  engine->model_ = load_model(*checkpoint, {.progress = options.progress, .threads = info.threads});
   const size_t pages = (info.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
   engine->pool_ = std::make_unique<KvPool>(engine->model_->kv_layout(info.cache_type), pages);
   return engine;

@@ -8,8 +8,29 @@
 #include "tensor/float_types.h"
 
 namespace fathom {
+namespace {
 
-Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv)
+constexpr size_t kHugePage = size_t{2} << 20;
+
+/// Panel p of the stored matrix [O, K].
+void pack_panel(std::byte* out, DType dtype, const std::byte* in, size_t p, size_t O, size_t blocks) {
+  const size_t bb = info(dtype).block_bytes, first = p * kPanelRows, rows = std::min(kPanelRows, O - first);
+  if (is_packed(dtype))
+    return best_kernels().pack_rows(out, dtype, in + first * blocks * bb, blocks * bb, rows, blocks);
+  for (size_t r = 0; r < kPanelRows; ++r) {
+    std::byte* to = out + r * bb;
+    for (size_t b = 0; b < blocks; ++b, to += kPanelRows * bb) {
+      if (r < rows)
+        std::memcpy(to, in + ((first + r) * blocks + b) * bb, bb);
+      else
+        std::memset(to, 0, bb);
+    }
+  }
+}
+
+}  // namespace
+
+Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv, ThreadPool* pool)
     : name_(std::move(name)), scale_inv_(std::move(scale_inv)) {
   const DType dtype = stored.dtype();
   switch (dtype) {
@@ -32,29 +53,23 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv)
   if (dtype == DType::kF8E4M3) {
     require_shape(name_ + "_scale_inv", scale_inv_, {(O + 127) / 128, (K + 127) / 128});
   }
-  const size_t blocks = K / type.block_size, panels = (O + kPanelRows - 1) / kPanelRows, bb = type.block_bytes;
+  const size_t blocks = K / type.block_size, panels = (O + kPanelRows - 1) / kPanelRows;
   const size_t panel_bytes = blocks * group_bytes(dtype);
   panels_ = make_tensor(DType::kU8, {panels * panel_bytes});
   const std::byte* in = stored.bytes();
   std::byte* out = panels_.bytes();
-  for (size_t p = 0; p < panels; ++p) {
-    if (is_packed(dtype)) {
-      const size_t first = p * kPanelRows, row_bytes = blocks * bb;
-      best_kernels().pack_rows(out + p * panel_bytes, dtype, in + first * row_bytes, row_bytes,
-                               std::min(kPanelRows, O - first), blocks);
-      continue;
-    }
-    for (size_t r = 0; r < kPanelRows; ++r) {
-      const size_t o = p * kPanelRows + r;
-      std::byte* to = out + (p * blocks * kPanelRows + r) * bb;
-      for (size_t b = 0; b < blocks; ++b, to += kPanelRows * bb) {
-        if (o < O)
-          std::memcpy(to, in + (o * blocks + b) * bb, bb);
-        else
-          std::memset(to, 0, bb);
-      }
-    }
-  }
+  // Pieces of a huge page where there are many: two threads that touch a new one together would both clear it.
+  const size_t piece = panels * panel_bytes < 8 * kHugePage ? kHugePage / 16 : kHugePage;
+  const size_t step = std::max<size_t>(1, piece / std::max<size_t>(1, panel_bytes));
+  const auto pack = [&](size_t i) {
+    for (size_t p = i * step; p < std::min(panels, (i + 1) * step); ++p)
+      pack_panel(out + p * panel_bytes, dtype, in, p, O, blocks);
+  };
+  const size_t pieces = (panels + step - 1) / step;
+  if (pool)
+    pool->run(pieces, pack);
+  else
+    for (size_t i = 0; i < pieces; ++i) pack(i);
   view_ = {dtype, out, O, K, scale_inv_.defined() ? scale_inv_.data<float>() : nullptr};
 }
 

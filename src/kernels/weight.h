@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "kernels/kernels.h"
 #include "tensor/tensor.h"
 
@@ -13,9 +14,10 @@ namespace fathom {
 class Weight {
  public:
   Weight() = default;
-  /// Packs a stored matrix [O, K] (f64 too, for finite differences); scale_inv for F8_E4M3 only.
-  /// Throws Error if the type cannot be a linear's weight or K is not a multiple of the type's block.
-  Weight(std::string name, const Tensor& stored, Tensor scale_inv = {});
+  /// Packs a stored matrix [O, K] (f64 too, for finite differences); scale_inv for F8_E4M3 only. `pool` shares the
+  /// work, null: this thread does it; the bytes are the same. Throws Error if the type cannot be a linear's weight or K
+  /// is not a multiple of the type's block.
+  Weight(std::string name, const Tensor& stored, Tensor scale_inv = {}, ThreadPool* pool = nullptr);
 
   const std::string& name() const { return name_; }
   DType dtype() const { return view_.dtype; }

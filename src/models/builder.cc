@@ -4,8 +4,8 @@
 
 namespace fathom {
 
-ModelBuilder::ModelBuilder(const Checkpoint& checkpoint, const LoadProgress& progress)
-    : weights_(std::make_shared<Weights>()), model_(new Model), loader_(checkpoint, *weights_, progress) {
+ModelBuilder::ModelBuilder(const Checkpoint& checkpoint, const LoadOptions& options)
+    : weights_(std::make_shared<Weights>()), model_(new Model), loader_(checkpoint, *weights_, options) {
   model_->config_ = checkpoint.config();
   model_->weights_ = weights_;
 }

@@ -9,7 +9,7 @@ namespace fathom {
 
 class ModelBuilder {
  public:
-  ModelBuilder(const Checkpoint& checkpoint, const LoadProgress& progress);
+  ModelBuilder(const Checkpoint& checkpoint, const LoadOptions& options);
 
   WeightLoader& loader() { return loader_; }
   /// Embedding, norm, head, rotation over `rope_dims`, and the layers that `make_layer` completes.
@@ -28,8 +28,8 @@ class ModelBuilder {
 };
 
 std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint,
-                                        const LoadProgress& progress);  // llama, qwen2, qwen3, qwen3_moe
+                                        const LoadOptions& options);  // llama, qwen2, qwen3, qwen3_moe
 std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint,
-                                           const LoadProgress& progress);  // deepseek_v2, deepseek_v3
+                                           const LoadOptions& options);  // deepseek_v2, deepseek_v3
 
 }  // namespace fathom

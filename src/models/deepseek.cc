@@ -5,8 +5,8 @@
 
 namespace fathom {
 
-std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const LoadProgress& progress) {
-  ModelBuilder builder(checkpoint, progress);
+std::unique_ptr<const Model> load_deepseek(const Checkpoint& checkpoint, const LoadOptions& options) {
+  ModelBuilder builder(checkpoint, options);
   const ModelConfig& c = checkpoint.config();
   const auto make_parts = [&](DecoderLayer& layer, size_t index, const std::string& prefix) {
     layer.self_attn = load_mla(builder.loader(), prefix + "self_attn.");

@@ -5,8 +5,8 @@
 
 namespace fathom {
 
-std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint, const LoadProgress& progress) {
-  ModelBuilder builder(checkpoint, progress);
+std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint, const LoadOptions& options) {
+  ModelBuilder builder(checkpoint, options);
   const ModelConfig& c = checkpoint.config();
   builder.build(c.head_dim, [&](DecoderLayer& layer, size_t index, const std::string& prefix) {
     layer.self_attn = load_gqa(builder.loader(), prefix + "self_attn.");

@@ -71,6 +71,6 @@ class Model {
 
 /// Builds the model that the checkpoint's model_type names. Throws Error that lists the known ones, or names a tensor
 /// that is absent or has another shape.
-std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, const LoadProgress& progress = {});
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, const LoadOptions& options = {});
 
 }  // namespace fathom

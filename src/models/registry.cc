@@ -8,7 +8,7 @@ namespace {
 
 struct Architecture {
   const char* model_type;
-  std::unique_ptr<const Model> (*load)(const Checkpoint&, const LoadProgress&);
+  std::unique_ptr<const Model> (*load)(const Checkpoint&, const LoadOptions&);
 };
 constexpr std::array<Architecture, 6> kArchitectures = {{
     {"llama", load_llama},
@@ -21,11 +21,11 @@ constexpr std::array<Architecture, 6> kArchitectures = {{
 
 }  // namespace
 
-std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, const LoadProgress& progress) {
+std::unique_ptr<const Model> load_model(const Checkpoint& checkpoint, const LoadOptions& options) {
   const std::string& wanted = checkpoint.config().model_type;
   std::string known;
   for (const Architecture& a : kArchitectures) {
-    if (wanted == a.model_type) return a.load(checkpoint, progress);
+    if (wanted == a.model_type) return a.load(checkpoint, options);
     known += cat(known.empty() ? "" : ", ", a.model_type);
   }
   throw Error(cat("model_type: expected one of ", known, "; found \"", wanted, "\""));

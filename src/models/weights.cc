@@ -47,8 +47,12 @@ uint64_t Weights::bytes_of(const std::function<bool(DType)>& which) const {
   return sum;
 }
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, Weights& weights, LoadProgress progress)
-    : checkpoint_(checkpoint), weights_(weights), progress_(std::move(progress)), total_(checkpoint.weight_bytes()) {}
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Weights& weights, const LoadOptions& options)
+    : checkpoint_(checkpoint),
+      weights_(weights),
+      progress_(options.progress),
+      pool_(options.threads),
+      total_(checkpoint.weight_bytes()) {}
 
 void WeightLoader::done(uint64_t bytes) {
   done_ += bytes;
@@ -59,7 +63,7 @@ Weight WeightLoader::pack(const std::string& name, size_t O, size_t K) {
   const StoredTensor stored = checkpoint_.find(name);
   require_shape(name, stored.data, {O, K});
   require_float(name, stored.data);
-  Weight weight(name, stored.data, stored.scale_inv);
+  Weight weight(name, stored.data, stored.scale_inv, &pool_);
   checkpoint_.release(stored.data);
   done(stored.data.size_bytes());
   return weight;
@@ -97,7 +101,7 @@ std::span<const Weight> WeightLoader::heads_of(const std::string& name, size_t O
   require_shape(name, stored.data, {heads, O, K});
   require_float(name, stored.data);
   std::vector<Weight> out;
-  for (size_t h = 0; h < heads; ++h) out.emplace_back(name, stored.data.slice(h, 1).reshaped({O, K}));
+  for (size_t h = 0; h < heads; ++h) out.emplace_back(name, stored.data.slice(h, 1).reshaped({O, K}), Tensor(), &pool_);
   checkpoint_.release(stored.data);
   done(stored.data.size_bytes());
   return weights_.add(std::move(out));

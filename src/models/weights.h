@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "kernels/weight.h"
 
@@ -30,9 +31,15 @@ class Weights {
 /// Bytes done and in all, called now and then while weights are packed.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
+/// How weights are loaded; what is loaded does not depend on it.
+struct LoadOptions {
+  LoadProgress progress;
+  size_t threads = 1;  ///< that pack, at least 1
+};
+
 class WeightLoader {
  public:
-  WeightLoader(const Checkpoint& checkpoint, Weights& weights, LoadProgress progress = {});
+  WeightLoader(const Checkpoint& checkpoint, Weights& weights, const LoadOptions& options = {});
 
   const ModelConfig& config() const { return checkpoint_.config(); }
   bool has(const std::string& name) const { return checkpoint_.has(name); }
@@ -60,6 +67,7 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   Weights& weights_;
   LoadProgress progress_;
+  ThreadPool pool_;
   uint64_t done_ = 0, total_ = 0;
 };
 
