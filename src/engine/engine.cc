@@ -4,6 +4,7 @@
 
 #include "base/thread_pool.h"
 #include "engine/identity.h"
+#include "engine/load_weights.h"
 #include "engine/memory.h"
 
 namespace fathom {
@@ -79,11 +80,6 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   info.kv_bytes_per_token = needs.kv_per_token;
   info.ctx = choose_context(needs, checkpoint->config(), options.ctx, options.sequences, available_memory_bytes());
 
-  if (!options.identity_memory.empty()) {
-    info.weights_id = remembered_weights_id(*checkpoint, path, options.identity_memory);
-    info.numerics_id = numerics_id(info.weights_id, info.profile, info.cache_type);
-  }
-
   engine->prefill_chunk_ = options.prefill_chunk;
   engine->pass_cost_ = PassCost(count_token_work(checkpoint->tensors(), checkpoint->config(), info.cache_type));
   engine->generation_config_ = checkpoint->generation_config();
@@ -95,7 +91,8 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
     engine->set_chat_template(chat_template);
   }
   engine->backend_ = make_cpu_backend(info.threads, kernels);
-  engine->model_ = load_model(*checkpoint, {.progress = options.progress, .threads = info.threads});
+  engine->model_ = load_weights(*checkpoint, options, info);
+  if (!info.weights_id.empty()) info.numerics_id = numerics_id(info.weights_id, info.profile, info.cache_type);
   const size_t pages = (info.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
   engine->pool_ = std::make_unique<KvPool>(engine->model_->kv_layout(info.cache_type), pages);
   return engine;

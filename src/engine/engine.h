@@ -27,6 +27,10 @@ struct EngineOptions {
   LoadProgress progress;
   /// Where weights ids are remembered (engine/identity.h); empty: the ids are not computed.
   std::filesystem::path identity_memory;
+  /// Where repacked weights are kept for the next start (models/repack_file.h), of models with at least so many bytes
+  /// of them; needs identity_memory. Empty: nowhere.
+  std::filesystem::path repack_folder;
+  uint64_t least_repacked_bytes = uint64_t{64} << 20;
 };
 
 /// What the first line of every run says, and `fathom config` in full.
@@ -38,6 +42,7 @@ struct EngineInfo {
   size_t threads = 1, ctx = 0, model_ctx = 0;
   uint64_t weight_bytes = 0, kv_bytes_per_token = 0;
   std::vector<std::string> notes;       ///< what was assumed or left out, for the person to see
+  std::string repacked;                 ///< the file of repacked weights that was read; empty: none
   std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/work.h"
 #include "formats/checkpoint.h"
@@ -17,10 +18,23 @@ namespace fathom {
 /// then the data as stored. Reads all weights once; `progress` counts their bytes.
 std::string weights_id(const Checkpoint& checkpoint, const WorkProgress& progress = {});
 
-/// The same, remembered in the JSON file `memory` by path, size and time of change of the model's files. An unreadable
-/// or foreign memory is ignored and written anew.
-std::string remembered_weights_id(const Checkpoint& checkpoint, const std::filesystem::path& model,
-                                  const std::filesystem::path& memory);
+/// A memory of ids in a JSON file, by path, size and time of change of the model's files. An unreadable or foreign file
+/// is ignored and written anew; a folder that cannot be written is a warning in the log.
+class WeightsIdMemory {
+ public:
+  explicit WeightsIdMemory(std::filesystem::path file) : file_(std::move(file)) {}
+
+  /// What the model's files are now; to be taken before they are read.
+  static std::string stamp(const std::filesystem::path& model);
+  std::optional<std::string> recall(const std::string& stamp) const;
+  /// Returns the ids that earlier files of this model had and no known model has now.
+  std::vector<std::string> remember(const std::string& stamp, const std::string& id) const;
+  /// Forgets the model, or all in the folder `model`; returns ids as above.
+  std::vector<std::string> forget(const std::filesystem::path& model) const;
+
+ private:
+  std::filesystem::path file_;
+};
 
 /// BLAKE2b-256, in hex, of "fathom-numerics-1 weights=... adapter=... profile=... cache=..."; adapter "none" without
 /// one.

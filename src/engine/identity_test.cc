@@ -21,18 +21,38 @@ TEST(Identity, IsRememberedUntilAFileChanges) {
   const testing::TempDir dir;
   const fs::path model = dir.path() / "m.gguf", memory = dir.path() / "state" / "ids.json";
   fs::copy(testing::golden_dir() / "gguf" / "qwen2.gguf", model);
-  const std::string id = remembered_weights_id(*open_checkpoint(model), model, memory);
-  EXPECT_EQ(id, weights_id(*open_checkpoint(model)));
-  // What is remembered is believed: another text under the same key comes back.
-  std::string text = testing::read_file(memory);
-  text.replace(text.find(id), id.size(), std::string(64, 'f'));
-  std::ofstream(memory) << text;
-  EXPECT_EQ(remembered_weights_id(*open_checkpoint(model), model, memory), std::string(64, 'f'));
+  const WeightsIdMemory ids(memory);
+  const std::string old_stamp = WeightsIdMemory::stamp(model), a(64, 'a'), b(64, 'b');
+  EXPECT_EQ(ids.recall(old_stamp), std::nullopt);
+  EXPECT_TRUE(ids.remember(old_stamp, a).empty());
+  EXPECT_EQ(ids.recall(old_stamp), a);
   fs::permissions(model, fs::perms::owner_write, fs::perm_options::add);
   fs::last_write_time(model, fs::last_write_time(model) + std::chrono::seconds(5));
-  EXPECT_EQ(remembered_weights_id(*open_checkpoint(model), model, memory), id);
+  const std::string stamp = WeightsIdMemory::stamp(model);
+  EXPECT_EQ(ids.recall(stamp), std::nullopt);
+  EXPECT_EQ(ids.remember(stamp, b), std::vector<std::string>{a}) << "nothing has the old id now";
+  EXPECT_EQ(ids.recall(old_stamp), std::nullopt);
   std::ofstream(memory) << "{ damaged";
-  EXPECT_EQ(remembered_weights_id(*open_checkpoint(model), model, memory), id);
+  EXPECT_EQ(ids.recall(stamp), std::nullopt);
+  ids.remember(stamp, "../../not an id");
+  EXPECT_EQ(ids.recall(stamp), std::nullopt);
+}
+
+TEST(Identity, AModelIsForgottenAndWhatAnotherHasIsKept) {
+  const testing::TempDir dir;
+  const WeightsIdMemory ids(dir.path() / "ids.json");
+  const std::string a(64, 'a'), b(64, 'b');
+  fs::create_directories(dir.path() / "models" / "x");
+  const auto stamp = [&](const char* name) {
+    std::ofstream(dir.path() / "models" / "x" / name) << name;
+    return WeightsIdMemory::stamp(dir.path() / "models" / "x" / name);
+  };
+  ids.remember(stamp("1.gguf"), a);
+  ids.remember(stamp("2.gguf"), a);
+  ids.remember(stamp("3.gguf"), b);
+  EXPECT_TRUE(ids.forget(dir.path() / "models" / "x" / "1.gguf").empty());
+  EXPECT_TRUE(ids.forget(dir.path() / "models" / "x" / "1").empty());
+  EXPECT_EQ(ids.forget(dir.path() / "models" / "x"), (std::vector<std::string>{a, b}));
 }
 
 TEST(Identity, NumericsNameProfileAndCache) {

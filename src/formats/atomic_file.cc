@@ -98,11 +98,12 @@ void AtomicFile::write(const void* data, size_t size) {
   }
 }
 
-void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) failed("writing failed");
+void AtomicFile::commit(bool sync) {
+  if (sync && ::fsync(fd_) != 0) failed("writing failed");
   if (::rename(aside_.c_str(), path_.c_str()) != 0) failed("renaming failed");
   ::close(fd_);
   fd_ = -1;
+  if (!sync) return;
   const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) return;
   ::fsync(folder);  // file systems that cannot do this keep the name by themselves, or not at all

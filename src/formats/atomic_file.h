@@ -21,7 +21,8 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   /// Throws ResourceError if the disk is full or a limit of the file's size reached, Error on another failure.
   void write(const void* data, size_t size);
-  void commit();
+  /// `sync` false: for what can be made again and carries its checksum; a crash of the system may leave it damaged.
+  void commit(bool sync = true);
 
  private:
   [[noreturn]] void failed(const char* doing) const;

@@ -30,6 +30,10 @@ void pack_panel(std::byte* out, DType dtype, const std::byte* in, size_t p, size
 
 }  // namespace
 
+size_t packed_bytes(DType dtype, size_t O, size_t K) {
+  return (O + kPanelRows - 1) / kPanelRows * (K / info(dtype).block_size) * group_bytes(dtype);
+}
+
 Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv, ThreadPool* pool)
     : name_(std::move(name)), scale_inv_(std::move(scale_inv)) {
   const DType dtype = stored.dtype();
@@ -55,7 +59,7 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv, ThreadP
   }
   const size_t blocks = K / type.block_size, panels = (O + kPanelRows - 1) / kPanelRows;
   const size_t panel_bytes = blocks * group_bytes(dtype);
-  panels_ = make_tensor(DType::kU8, {panels * panel_bytes});
+  panels_ = make_tensor(DType::kU8, {packed_bytes(dtype, O, K)});
   const std::byte* in = stored.bytes();
   std::byte* out = panels_.bytes();
   // Pieces of a huge page where there are many: two threads that touch a new one together would both clear it.
@@ -71,6 +75,12 @@ Weight::Weight(std::string name, const Tensor& stored, Tensor scale_inv, ThreadP
   else
     for (size_t i = 0; i < pieces; ++i) pack(i);
   view_ = {dtype, out, O, K, scale_inv_.defined() ? scale_inv_.data<float>() : nullptr};
+}
+
+Weight::Weight(std::string name, DType dtype, size_t O, size_t K, Tensor panels, Tensor scale_inv)
+    : name_(std::move(name)), panels_(std::move(panels)), scale_inv_(std::move(scale_inv)) {
+  check(panels_.size_bytes() == packed_bytes(dtype, O, K), "as many bytes as the panels have");
+  view_ = {dtype, panels_.bytes(), O, K, scale_inv_.defined() ? scale_inv_.data<float>() : nullptr};
 }
 
 void Weight::row(size_t o, float* out) const {

@@ -11,6 +11,9 @@
 
 namespace fathom {
 
+/// What the panels of a matrix take; K in whole blocks.
+size_t packed_bytes(DType dtype, size_t O, size_t K);
+
 class Weight {
  public:
   Weight() = default;
@@ -18,6 +21,9 @@ class Weight {
   /// work, null: this thread does it; the bytes are the same. Throws Error if the type cannot be a linear's weight or K
   /// is not a multiple of the type's block.
   Weight(std::string name, const Tensor& stored, Tensor scale_inv = {}, ThreadPool* pool = nullptr);
+
+  /// Of panels that such a packing gave, `packed_bytes` of them.
+  Weight(std::string name, DType dtype, size_t O, size_t K, Tensor panels, Tensor scale_inv = {});
 
   const std::string& name() const { return name_; }
   DType dtype() const { return view_.dtype; }

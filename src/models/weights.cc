@@ -33,17 +33,26 @@ void require_float(const std::string& name, const Tensor& t) {
 
 }  // namespace
 
+const Weight& Weights::add(Weight weight) {
+  const Weight& added = matrices_.emplace_back(std::move(weight));
+  in_order_.push_back(&added);
+  return added;
+}
+
+std::span<const Weight> Weights::add(std::vector<Weight> stack) {
+  const std::vector<Weight>& added = stacks_.emplace_back(std::move(stack));
+  for (const Weight& w : added) in_order_.push_back(&w);
+  return added;
+}
+
 uint64_t Weights::size_bytes() const {
   return bytes_of([](DType) { return true; });
 }
 
 uint64_t Weights::bytes_of(const std::function<bool(DType)>& which) const {
   uint64_t sum = 0;
-  for (const Weight& w : matrices_)
-    if (which(w.dtype())) sum += w.size_bytes();
-  for (const std::vector<Weight>& stack : stacks_)
-    for (const Weight& w : stack)
-      if (which(w.dtype())) sum += w.size_bytes();
+  for (const Weight* w : in_order_)
+    if (which(w->dtype())) sum += w->size_bytes();
   return sum;
 }
 
@@ -52,6 +61,7 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, Weights& weights, const
       weights_(weights),
       progress_(options.progress),
       pool_(options.threads),
+      repacked_(options.repacked),
       total_(checkpoint.weight_bytes()) {}
 
 void WeightLoader::done(uint64_t bytes) {
@@ -63,10 +73,15 @@ Weight WeightLoader::pack(const std::string& name, size_t O, size_t K) {
   const StoredTensor stored = checkpoint_.find(name);
   require_shape(name, stored.data, {O, K});
   require_float(name, stored.data);
-  Weight weight(name, stored.data, stored.scale_inv, &pool_);
+  Weight weight = repacked_ ? repacked(name, stored.data.dtype(), O, K, stored.scale_inv)
+                            : Weight(name, stored.data, stored.scale_inv, &pool_);
   checkpoint_.release(stored.data);
   done(stored.data.size_bytes());
   return weight;
+}
+
+Weight WeightLoader::repacked(const std::string& name, DType dtype, size_t O, size_t K, Tensor scale_inv) {
+  return Weight(name, dtype, O, K, repacked_->next(name, dtype, O, K, pool_), std::move(scale_inv));
 }
 
 const Weight& WeightLoader::linear(const std::string& name, size_t O, size_t K, bool always_exact) {
@@ -101,7 +116,9 @@ std::span<const Weight> WeightLoader::heads_of(const std::string& name, size_t O
   require_shape(name, stored.data, {heads, O, K});
   require_float(name, stored.data);
   std::vector<Weight> out;
-  for (size_t h = 0; h < heads; ++h) out.emplace_back(name, stored.data.slice(h, 1).reshaped({O, K}), Tensor(), &pool_);
+  for (size_t h = 0; h < heads; ++h)
+    out.push_back(repacked_ ? repacked(name, stored.data.dtype(), O, K)
+                            : Weight(name, stored.data.slice(h, 1).reshaped({O, K}), {}, &pool_));
   checkpoint_.release(stored.data);
   done(stored.data.size_bytes());
   return weights_.add(std::move(out));
@@ -116,21 +133,30 @@ WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
   done(stored.data.size_bytes());
   // Types of single values keep their type; blocks are dequantised, since K's part is transposed.
   const bool single = info(stored.data.dtype()).block_size == 1 && stored.data.dtype() != DType::kF8E4M3;
-  const Tensor joined = single ? stored.data : to_f32(stored);
-  const size_t bytes = info(joined.dtype()).block_bytes;
-  std::vector<Weight> k_b, v_b;
-  for (size_t h = 0; h < heads; ++h) {
-    const Tensor head = joined.slice(h * (nope + v), nope + v);
-    Tensor k = make_tensor(joined.dtype(), {latent, nope});
+  const DType dtype = single ? stored.data.dtype() : DType::kF32;
+  const Tensor joined = repacked_ ? Tensor() : single ? stored.data : to_f32(stored);
+  const size_t bytes = info(dtype).block_bytes;
+  const auto head_of = [&](size_t h) { return joined.slice(h * (nope + v), nope + v); };
+  const auto transposed_k = [&](size_t h) {
+    const Tensor head = head_of(h);
+    Tensor k = make_tensor(dtype, {latent, nope});
     for (size_t i = 0; i < latent; ++i)
       for (size_t j = 0; j < nope; ++j)
         std::memcpy(k.bytes() + (i * nope + j) * bytes, head.bytes() + (j * latent + i) * bytes, bytes);
-    k_b.emplace_back(name, k);
-    v_b.emplace_back(name, head.slice(nope, v));
-    k_b.back().always_exact = v_b.back().always_exact = true;
-  }
+    return k;
+  };
+  const auto halves = [&](size_t O, size_t K, const auto& half_of) {
+    std::vector<Weight> out;
+    for (size_t h = 0; h < heads; ++h) {
+      out.push_back(repacked_ ? repacked(name, dtype, O, K) : Weight(name, half_of(h), {}, &pool_));
+      out.back().always_exact = true;
+    }
+    return weights_.add(std::move(out));
+  };
+  const AbsorbedKv out{halves(latent, nope, transposed_k),
+                       halves(v, latent, [&](size_t h) { return head_of(h).slice(nope, v); })};
   checkpoint_.release(stored.data);
-  return {weights_.add(std::move(k_b)), weights_.add(std::move(v_b))};
+  return out;
 }
 
 WeightLoader::AbsorbedKv WeightLoader::absorbed_kv(const std::string& prefix) {

@@ -11,14 +11,17 @@
 #include "base/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "kernels/weight.h"
+#include "models/repack_file.h"
 
 namespace fathom {
 
 /// Owns packed matrices and f32 vectors; addresses stay valid for its life.
 class Weights {
  public:
-  const Weight& add(Weight weight) { return matrices_.emplace_back(std::move(weight)); }
-  std::span<const Weight> add(std::vector<Weight> stack) { return stacks_.emplace_back(std::move(stack)); }
+  const Weight& add(Weight weight);
+  std::span<const Weight> add(std::vector<Weight> stack);
+  /// Every matrix, in the order of adding.
+  std::span<const Weight* const> in_order() const { return in_order_; }
   uint64_t size_bytes() const;
   /// Bytes by storage type, and the share of them that has an int8 form, for the choice of the profile (numerics.md 1).
   uint64_t bytes_of(const std::function<bool(DType)>& which) const;
@@ -26,6 +29,7 @@ class Weights {
  private:
   std::deque<Weight> matrices_;
   std::deque<std::vector<Weight>> stacks_;
+  std::vector<const Weight*> in_order_;
 };
 
 /// Bytes done and in all, called now and then while weights are packed.
@@ -34,7 +38,8 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 /// How weights are loaded; what is loaded does not depend on it.
 struct LoadOptions {
   LoadProgress progress;
-  size_t threads = 1;  ///< that pack, at least 1
+  size_t threads = 1;              ///< that pack, at least 1
+  RepackFile* repacked = nullptr;  ///< read instead of packing; null: there is none
 };
 
 class WeightLoader {
@@ -60,6 +65,7 @@ class WeightLoader {
 
  private:
   Weight pack(const std::string& name, size_t O, size_t K);
+  Weight repacked(const std::string& name, DType dtype, size_t O, size_t K, Tensor scale_inv = {});
   void done(uint64_t bytes);
   std::span<const Weight> heads_of(const std::string& name, size_t O, size_t K);
   AbsorbedKv split_kv_b(const std::string& name);
@@ -68,6 +74,7 @@ class WeightLoader {
   Weights& weights_;
   LoadProgress progress_;
   ThreadPool pool_;
+  RepackFile* repacked_;
   uint64_t done_ = 0, total_ = 0;
 };
 
