@@ -22,7 +22,8 @@ json::object folders() {
   };
   return {{"models", entry(models_folder(), "XDG_DATA_HOME")},
           {"config.toml", entry(config_folder() / "config.toml", "XDG_CONFIG_HOME")},
-          {"state", entry(state_folder(), "XDG_STATE_HOME")}};
+          {"state", entry(state_folder(), "XDG_STATE_HOME")},
+          {"repacked weights", entry(repack_folder(), "XDG_CACHE_HOME")}};
 }
 
 std::string table(const json::object& entries) {

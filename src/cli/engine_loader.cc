@@ -18,6 +18,7 @@ EngineOptions engine_options(const Settings& settings) {
   if (const auto type = settings.text("cache-type")) options.cache_type = cache_type_from_name(*type);
   options.threads = settings.count("threads").value_or(0);
   options.ctx = settings.count("ctx").value_or(0);
+  if (settings.text("repack-cache") != "off") options.repack_folder = repack_folder();
   if (const Settings::Entry* wanted = settings.find("kernels")) {
     std::string usable;
     for (const Kernels* kernels : usable_kernels()) {

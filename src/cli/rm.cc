@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/sanitize.h"
 #include "cli/terminal.h"
+#include "engine/load_weights.h"
 #include "hub/model_folder.h"
 
 namespace fathom {
@@ -37,7 +38,9 @@ int remove(const std::string& name, bool yes) {
     print_err("nothing was removed\n");
     return 1;
   }
-  const uint64_t freed = remove_model(models_folder(), name);
+  const std::filesystem::path model = std::filesystem::weakly_canonical(models_folder() / name);
+  uint64_t freed = remove_model(models_folder(), name);
+  freed += forget_model(model, state_folder() / "weights-ids.json", repack_folder());
   print_out(sanitized(cat("removed ", name, ", ", size_text(freed))) + "\n");
   return 0;
 }

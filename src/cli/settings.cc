@@ -21,6 +21,8 @@ constexpr SettingSpec kSpecs[] = {
     {"kernels", SettingKind::kText, "", "FATHOM_KERNELS", "the best for this processor",
      "kernel table: ref, avx2, avx512, neon"},
     {"threads", SettingKind::kCount, "", "FATHOM_THREADS", "physical cores", "threads to compute with", 1, 4096},
+    {"repack-cache", SettingKind::kChoice, "auto|off", nullptr, "auto",
+     "keep weights as kernels read them, for faster starts"},
     {"ctx", SettingKind::kCount, "", nullptr, "what fits into 60% of free memory", "positions of the context", 1, 1e9},
     {"temperature", SettingKind::kNumber, "", nullptr, "generation_config.json, else 0.6",
      "0 takes the most likely token", 0, 1e6},
