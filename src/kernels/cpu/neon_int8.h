@@ -215,7 +215,7 @@ template <int R>
 
 struct Int8Kernel {
   using Simd = neon::Simd;
-  static constexpr int kRows = 4, kDirectRows = 4;
+  static constexpr int kRows = 4, kDirectRows = 4, kDirectTile = 4;
   static constexpr bool kSignedBytes = true;
 
   /// R rows of one panel's outputs over one slice.
