@@ -1,4 +1,5 @@
 """What the end-to-end tests share: the program, models, a small safetensors reader, and a terminal (tmux) to type into."""
+import atexit
 import json
 import os
 import pathlib
@@ -15,6 +16,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scripts"))
 import harness  # noqa: E402
 
 ROOT, FATHOM = harness.ROOT, harness.FATHOM
+# Nothing is written to the person's own folders.
+FATHOM_HOME = tempfile.mkdtemp(prefix="fathom-home-")
+atexit.register(shutil.rmtree, FATHOM_HOME, ignore_errors=True)
 GOLDEN = pathlib.Path(os.environ.get("FATHOM_GOLDEN") or ROOT / "tests" / "golden")
 
 
@@ -37,7 +41,7 @@ def chat_model():
 def run(*arguments, stdin="", env=None, cwd=None, timeout=120):
     """Runs the program; returns (exit code, stdout, stderr)."""
     result = subprocess.run([str(FATHOM), *map(str, arguments)], input=stdin, capture_output=True, text=True,
-                            timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd)
+                            timeout=timeout, env={**os.environ, "FATHOM_HOME": FATHOM_HOME, **(env or {})}, cwd=cwd)
     return result.returncode, result.stdout, result.stderr
 
 
