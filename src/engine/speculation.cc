@@ -10,8 +10,7 @@ namespace {
 constexpr std::array<size_t, 7> kShortest = {3, 4, 5, 6, 8, 12, 20};
 constexpr std::array<double, 7> kExpected = {0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85};
 
-// One to eight rows; a further one costs as much as the eighth. Up to four rows share a stream of packed weights,
-// more unpack it.
+// One to eight rows; a further one costs as much as the eighth.
 constexpr std::array<double, 8> kCost = {1, 1.15, 1.4, 1.7, 2.1, 2.35, 2.75, 3.05};
 
 }  // namespace

@@ -80,6 +80,7 @@ void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offse
   ctx.backend.split_heads(columns.reshaped({heads, T, K}), x, heads, x_head_dim, x_offset);
   const LinearInput in(ctx, columns);
   thread_local std::vector<LinearTask> tasks;  // kept, since a token is not to allocate
+  tasks.clear();                               // an observer may have thrown
   for (size_t h = 0; h < heads; ++h) {
     if (ctx.observer) ctx.observer->linear_input(w[h], columns.slice(h * T, T));
     tasks.push_back({y, 0, h * y_head_dim, heads * y_head_dim, &w[h], &in.operand_for(w[h]), h * T, T});

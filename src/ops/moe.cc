@@ -12,6 +12,7 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
                                      const std::array<std::span<const Weight>, N>& matrices,
                                      std::span<const uint32_t> offsets) {
   thread_local std::vector<LinearTask> tasks;  // kept, since a token is not to allocate
+  tasks.clear();                               // an observer may have thrown
   std::array<Tensor, N> ys;
   for (size_t m = 0; m < N; ++m) ys[m] = ctx.make(DType::kF32, {x.rows(), matrices[m][0].O()});
   for (size_t e = 0; e + 1 < offsets.size(); ++e) {
