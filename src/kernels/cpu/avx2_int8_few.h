@@ -154,14 +154,13 @@ struct Few {
   [[gnu::always_inline]] static inline void secondary_sums(Sums& sums, const uint8_t* group,
                                                            const simd::Activations& x) {
     constexpr bool k32 = kTraits.sub_block == 32;  // q summed over 32 values, else over 16; two sums at a time
-    alignas(16) int16_t q[R][16];
+    alignas(16) int16_t q[R][8];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
+    for (int r = 0; k32 && r < R; ++r) {
       const auto* q16 = reinterpret_cast<const __m256i*>(x.sums + static_cast<size_t>(r) * x.sums_stride);
       const __m256i s = _mm256_madd_epi16(_mm256_loadu_si256(q16), _mm256_set1_epi16(1));
-      if constexpr (k32)
-        _mm_store_si128(reinterpret_cast<__m128i*>(q[r]),
-                        _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+      _mm_store_si128(reinterpret_cast<__m128i*>(q[r]),
+                      _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
     }
     zero(sums);
 #pragma GCC unroll 8
