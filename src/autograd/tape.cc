@@ -17,12 +17,26 @@ Tensor& Gradients::of(const Weight& w) {
   return g;
 }
 
-void Tape::backward(const Tensor& y, const Tensor& dy, Gradients& gradients) const {
+void Tape::record(const Tensor& y, Backward backward) {
+  steps_.push_back({y, std::move(backward)});
+  ++steps_of_[y.bytes()];
+}
+
+void Tape::run(Gradients& gradients) {
+  for (; !steps_.empty(); steps_.pop_back()) {
+    const Step& step = steps_.back();
+    if (gradients.has(step.y)) step.backward(gradients.of(step.y), gradients);
+    if (--steps_of_[step.y.bytes()] != 0) continue;
+    gradients.forget(step.y);
+    steps_of_.erase(step.y.bytes());
+  }
+}
+
+void Tape::backward(const Tensor& y, const Tensor& dy, Gradients& gradients) {
   Tensor& seed = gradients.of(y);
   check(seed.dtype() == dy.dtype() && seed.shape() == dy.shape(), "the seed has the loss's shape");
   std::memcpy(seed.bytes(), dy.bytes(), dy.size_bytes());
-  for (auto step = steps_.rbegin(); step != steps_.rend(); ++step)
-    if (gradients.has(step->y)) step->backward(gradients.of(step->y), gradients);
+  run(gradients);
 }
 
 }  // namespace fathom

@@ -61,6 +61,29 @@ struct Routing {
   Tensor gates;  ///< [T, k] f32
 };
 
+/// One linear's backward: dx += dy w; dw += dy^T x, one chain over tokens. Offsets and strides in numbers, T rows each.
+struct LinearBackward {
+  const Weight* w = nullptr;
+  size_t T = 0;
+  Tensor dy;
+  size_t dy_offset = 0, dy_stride = 0;
+  Tensor x;
+  size_t x_offset = 0, x_stride = 0;
+  Tensor dx;  ///< undefined: the input needs no gradient
+  size_t dx_offset = 0, dx_stride = 0;
+  Tensor dw;  ///< [O, K]; undefined: the weight is frozen
+};
+
+struct AttentionShape {
+  size_t heads = 0, kv_heads = 0;
+  size_t d = 0, dv = 0;  ///< of a query and key, of a value
+  float scale = 1;
+};
+/// dv may be dk where v is k: then dk gets its own chain first, and what v passes on is added after.
+struct AttentionGradients {
+  Tensor dq, dk, dv;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -110,10 +133,17 @@ class Backend {
   virtual void copy_columns(const Tensor& y, size_t y_column, size_t y_step, const Tensor& x, size_t x_column,
                             size_t x_step, size_t groups, size_t n) = 0;
 
-  // ---- backward, each adds to the gradients (+=, not =); f32 or f64
-  /// dx += dy w; dw += dy^T x, one chain over tokens (spec/numerics.md 8). dw may be undefined: the weight is frozen.
-  virtual void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x,
-                               const Weight& w) = 0;
+  /// The same where all keys and values of every sequence are rows of the batch, from position 0 on: k [T, kv_heads *
+  /// d], v [T, kv_heads * dv], out [T, heads * dv]. f64 alone, for finite differences. v may be k: its first dv
+  /// columns.
+  virtual void attention_rows(const Tensor& out, const Tensor& q, const Tensor& k, const Tensor& v,
+                              std::span<const SequenceRows> rows, const AttentionShape& shape) = 0;
+  /// out [T] = log-probability of targets [T] i32 under the distribution of logits [T, V] divided by temperature, which
+  /// the logits become; 0 where the target is negative.
+  virtual void log_probs(const Tensor& out, const Tensor& logits, const Tensor& targets, float temperature) = 0;
+
+  // ---- backward (spec/numerics.md 8), each adds to the gradients (+=, not =); f32 or f64
+  virtual void linear_backward(std::span<const LinearBackward> tasks) = 0;
   virtual void add_bias_backward(const Tensor& dbias, const Tensor& dy) = 0;
   virtual void embed_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids) = 0;
   virtual void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x,
@@ -122,6 +152,38 @@ class Backend {
                                  const Tensor& up) = 0;
   /// a += b.
   virtual void accumulate(const Tensor& a, const Tensor& b) = 0;
+  /// dx += dy turned back; columns that rope() left alone pass as they are.
+  virtual void rope_backward(const Tensor& dx, const Tensor& dy, size_t heads, size_t head_dim, size_t offset,
+                             const Tensor& cos, const Tensor& sin, bool interleaved) = 0;
+  /// Shapes as in attention_rows; k and v as the cache gave them back. In blocks of 64 queries from each sequence's
+  /// start; a position after the query's enters a block's sums as 0.
+  ///   p = softmax(q k^T scale);  ds = p (dout v^T - row sum of p dout v^T) scale;  dq += ds k;
+  ///   dk += ds^T q, dv += p^T dout: chains over queries ascending, a group's heads inside.
+  virtual void attention_backward(const AttentionGradients& to, const Tensor& dout, const Tensor& q, const Tensor& k,
+                                  const Tensor& v, std::span<const SequenceRows> rows, const AttentionShape& shape) = 0;
+  virtual void route_backward(const Tensor& dlogits, const Tensor& dgates, const Tensor& logits, const Tensor& ids,
+                              const RouterConfig& config) = 0;
+  /// Sum over sequences of the sequence-wise balance loss (kernels/cpu/route.h), without alpha; dlogits += weight times
+  /// its gradient, or undefined.
+  virtual double balance_loss(const Tensor& dlogits, const Tensor& logits, std::span<const SequenceRows> rows,
+                              const RouterConfig& config, double weight) = 0;
+  /// dx[t] += dy[row_of_slot[t, e]], e ascending.
+  virtual void gather_rows_backward(const Tensor& dx, const Tensor& dy, const Tensor& row_of_slot) = 0;
+  /// df[row] += gate * dy[t]; dgates[t, e] += row sum of f[row] * dy[t].
+  virtual void combine_experts_backward(const Tensor& df, const Tensor& dgates, const Tensor& dy, const Tensor& f,
+                                        const Tensor& row_of_slot, const Tensor& gates) = 0;
+  /// Of copy_columns: dx[t, x_column + g * x_step + i] += dy[t, y_column + g * y_step + i].
+  virtual void copy_columns_backward(const Tensor& dx, size_t x_column, size_t x_step, const Tensor& dy,
+                                     size_t y_column, size_t y_step, size_t groups, size_t n) = 0;
+  /// Of log_probs, in place: scaled logits l become dlogp / temperature * (1[target] - exp(l - log_sum_exp(l))).
+  virtual void log_probs_backward(const Tensor& scaled_logits, const Tensor& dlogp, const Tensor& targets,
+                                  float temperature) = 0;
+  /// y = x rounded as a cache of that type stores and gives it back, per row of `heads` heads; y is x's own memory
+  /// where the type keeps f32.
+  virtual Tensor as_cached(const Tensor& x, size_t heads, CacheType type) = 0;
+  /// a[m, k] b[k, n] added to c [M, N] (Kernels::multiply_add), shared by the pool.
+  virtual void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                            size_t b_stride, size_t M, size_t N, size_t K) = 0;
 };
 
 /// The CPU: `threads` threads, a table of kernels.

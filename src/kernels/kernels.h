@@ -121,7 +121,33 @@ struct Kernels {
   /// floats.
   void (*attention_mla)(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv,
                         size_t n, float scale, float* scratch);
+
+  // ---- training: what the backward passes are made of; chains continue from what is stored (spec/numerics.md 8)
+  /// c[m, n] = chain over k ascending of fma(a[m, k], b[k, n], c[m, n]); a[m, k] = a[m * a_row + k * a_col], one of the
+  /// two is 1; rows of c and b are c_stride and b_stride apart. c [M, N] overlaps neither.
+  void (*multiply_add)(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                       size_t b_stride, size_t M, size_t N, size_t K);
+  /// dx[t, k] = chain over o ascending of fma(w[o, k], dy[t, o], dx[t, k]) for k in [k_begin, k_end), k_begin a
+  /// multiple of kBackwardSlice. scratch: kBackwardScratch floats.
+  void (*linear_backward_input)(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                                const float* dy, size_t dy_stride, size_t T, float* scratch);
+  /// One row: dx = (p * (dp - sum)) * scale, sum the row sum of p * dp by fma. dx may be dp.
+  void (*softmax_backward)(float* dx, const float* p, const float* dp, size_t n, float scale);
+  /// dx += r * (w * dy - ((x * r) * r) * mean), mean the row sum of fma(w * dy, x, s) divided by D; r as in rms_norm,
+  /// kept in r[t]. [T, D].
+  void (*rms_norm_backward)(float* dx, float* r, const float* dy, const float* x, const float* w, size_t T, size_t D,
+                            float eps);
+  /// dw[i] += dy[t, i] * (x[t, i] * r[t]), t ascending, for i in [begin, end).
+  void (*rms_norm_backward_weight)(float* dw, const float* r, const float* dy, const float* x, size_t T, size_t D,
+                                   size_t begin, size_t end);
+  /// s = 1 / (1 + exp(-g)): dgate += ((dy * u) * s) * (1 + g * (1 - s)); dup += dy * (g * s).
+  void (*silu_mul_backward)(float* dgate, float* dup, const float* dy, const float* gate, const float* up, size_t n);
+  /// y = exp(x - shift) * factor. y may be x.
+  void (*exp_scaled)(float* y, const float* x, size_t n, float shift, float factor);
 };
+
+/// Values of k that linear_backward_input takes at a time, and the scratch it needs.
+inline constexpr size_t kBackwardSlice = 256, kBackwardScratch = kBackwardSlice * kBackwardSlice;
 
 /// Floats of scratch that attention and attention_mla may use.
 constexpr size_t attention_scratch(size_t group, size_t d) { return group * (kPagePositions + d + 16) + 64; }

@@ -19,7 +19,7 @@ struct Chosen {
 Chosen run(const RouterConfig& config, const std::vector<float>& logits, const std::vector<float>& bias) {
   Chosen out{std::vector<int32_t>(config.top_k), std::vector<float>(config.top_k)};
   std::vector<float> scratch(route_scratch(config));
-  route_token(ref_kernels(), config, logits.data(), bias.empty() ? nullptr : bias.data(), out.ids.data(),
+  route_token(Math<float>{ref_kernels()}, config, logits.data(), bias.empty() ? nullptr : bias.data(), out.ids.data(),
               out.gates.data(), scratch.data());
   return out;
 }

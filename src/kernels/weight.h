@@ -33,6 +33,9 @@ class Weight {
   size_t size_bytes() const { return panels_.defined() ? view_.panels() * view_.panel_bytes() : 0; }
   /// Computed as `exact` in every profile: the router, and what was split out of a joined kv_b.
   bool always_exact = false;
+  /// Where its values lie in the checkpoint's matrix `name`: from this row on; `transposed`: as its columns.
+  size_t stored_row = 0;
+  bool transposed = false;
 
   /// Row o as f32 (embedding lookup): K values, dequantised as stored.
   void row(size_t o, float* out) const;

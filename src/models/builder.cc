@@ -5,7 +5,10 @@
 namespace fathom {
 
 ModelBuilder::ModelBuilder(const Checkpoint& checkpoint, const LoadOptions& options)
-    : weights_(std::make_shared<Weights>()), model_(new Model), loader_(checkpoint, *weights_, options) {
+    : weights_(std::make_shared<Weights>()),
+      model_(new Model),
+      loader_(checkpoint, *weights_, options),
+      share_mtp_(options.share_mtp) {
   model_->config_ = checkpoint.config();
   model_->weights_ = weights_;
 }
@@ -26,8 +29,8 @@ void ModelBuilder::build(size_t rope_dims, const MakeParts& make_parts) {
   model_->embed_tokens_ = &loader_.linear("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
   for (size_t i = 0; i < c.num_hidden_layers; ++i) model_->layers_.push_back(layer(i, make_parts));
   model_->norm_ = loader_.vector("model.norm.weight", c.hidden_size);
-  model_->lm_head_ =
-      c.tie_word_embeddings ? model_->embed_tokens_ : &loader_.linear("lm_head.weight", c.vocab_size, c.hidden_size);
+  model_->lm_head_ = c.tie_word_embeddings ? &weights_->add_use(*model_->embed_tokens_)
+                                           : &loader_.linear("lm_head.weight", c.vocab_size, c.hidden_size);
 }
 
 void ModelBuilder::build_mtp(const MakeParts& make_parts) {
@@ -36,7 +39,8 @@ void ModelBuilder::build_mtp(const MakeParts& make_parts) {
   if (c.num_nextn_predict_layers == 0 || !loader_.has(prefix + "eh_proj.weight")) return;
   auto mtp = std::make_unique<MtpModule>();
   const auto own_or = [&](const std::string& name, const Weight* shared) {
-    return loader_.has(prefix + name) ? &loader_.linear(prefix + name, c.vocab_size, c.hidden_size) : shared;
+    return !share_mtp_ && loader_.has(prefix + name) ? &loader_.linear(prefix + name, c.vocab_size, c.hidden_size)
+                                                     : &weights_->add_use(*shared);
   };
   mtp->embed_tokens = own_or("embed_tokens.weight", model_->embed_tokens_);
   mtp->head = own_or("shared_head.head.weight", model_->lm_head_);

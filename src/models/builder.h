@@ -25,6 +25,7 @@ class ModelBuilder {
   std::shared_ptr<Weights> weights_;
   std::unique_ptr<Model> model_;
   WeightLoader loader_;
+  bool share_mtp_;
 };
 
 std::unique_ptr<const Model> load_llama(const Checkpoint& checkpoint,

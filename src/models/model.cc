@@ -1,6 +1,8 @@
 #include "models/model.h"
 
 #include "ops/elementwise.h"
+#include "ops/log_probs.h"
+#include "ops/recompute.h"
 
 namespace fathom {
 
@@ -9,6 +11,19 @@ Tensor DecoderLayer::forward(Context& ctx, const Tensor& x, const ForwardState& 
   const Tensor a = add(ctx, x, self_attn->forward(ctx, rms_norm(ctx, x, input_layernorm, eps), state, cache));
   return add(ctx, a, mlp->forward(ctx, rms_norm(ctx, a, post_attention_layernorm, eps)));
 }
+
+namespace {
+
+/// A layer's forward; where training says so, one that keeps its input alone.
+Tensor run_layer(Context& ctx, const DecoderLayer& layer, const Tensor& x, const ForwardState& state,
+                 const LayerCache& cache, float eps) {
+  if (!ctx.tape || !ctx.training || !ctx.training->recompute) return layer.forward(ctx, x, state, cache, eps);
+  return recomputed(ctx, x, [&layer, state, cache, eps](Context& c, const Tensor& input) {
+    return layer.forward(c, input, state, cache, eps);
+  });
+}
+
+}  // namespace
 
 KvLayout kv_layout(const ModelConfig& config, CacheType type) {
   KvLayout layout{.type = type};
@@ -30,12 +45,13 @@ Tensor Model::embed_batch(Context& ctx, const Batch& batch, const Weight& table)
 Tensor Model::forward(Context& ctx, const Batch& batch, const KvLayout& cache) const {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   ctx.begin_forward();
+  if (ctx.training) ctx.training->rows = batch.rows;
   const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
   ctx.begin_layer();
   Tensor x = embed_batch(ctx, batch, *embed_tokens_);  // [T, D]
   for (size_t i = 0; i < layers_.size(); ++i) {
     ctx.begin_layer();
-    x = layers_[i].forward(ctx, x, state, cache.layers[i], eps);
+    x = run_layer(ctx, layers_[i], x, state, cache.layers[i], eps);
     if (ctx.observer) ctx.observer->layer_output(i, x);
   }
   ctx.begin_layer();
@@ -49,15 +65,24 @@ Tensor Model::mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   const size_t T = batch.positions.count(), D = config_.hidden_size;
   ctx.begin_forward();
+  if (ctx.training) ctx.training->rows = batch.rows;
   const ForwardState state{batch.rows, rope_angles(ctx, batch.positions, rope_)};
   ctx.begin_layer();
   const Tensor joined = ctx.make(DType::kF32, {T, 2 * D});  // [enorm(embedding); hnorm(h)]
   const Tensor embedding = rms_norm(ctx, embed_batch(ctx, batch, *mtp_->embed_tokens), mtp_->enorm, eps);
-  ctx.backend.copy_columns(joined, 0, 0, embedding, 0, 0, 1, D);
-  ctx.backend.copy_columns(joined, D, 0, rms_norm(ctx, hidden, mtp_->hnorm, eps), 0, 0, 1, D);
+  copy_columns(ctx, joined, embedding, {.n = D});
+  copy_columns(ctx, joined, rms_norm(ctx, hidden, mtp_->hnorm, eps), {.y_column = D, .n = D});
   const Tensor y =
-      mtp_->layer.forward(ctx, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
+      run_layer(ctx, mtp_->layer, linear(ctx, joined, *mtp_->eh_proj), state, cache.layers[layers_.size()], eps);
   return rms_norm(ctx, y, mtp_->shared_head_norm, eps);
+}
+
+Tensor Model::log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets, float temperature) const {
+  return token_log_probs(ctx, hidden, *lm_head_, targets, temperature);
+}
+
+Tensor Model::mtp_log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets) const {
+  return token_log_probs(ctx, hidden, *mtp_->head, targets);
 }
 
 Tensor Model::mtp_logits(Context& ctx, const Tensor& hidden) const { return linear(ctx, hidden, *mtp_->head); }

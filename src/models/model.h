@@ -50,6 +50,9 @@ class Model {
   Tensor forward(Context& ctx, const Batch& batch, const KvLayout& cache) const;
   /// Logits [T, V] of hidden states [T, D].
   Tensor logits(Context& ctx, const Tensor& hidden) const;
+  /// Log-probabilities [T] of targets [T] i32 (negative: none, 0) after hidden states [T, D] (ops/log_probs.h).
+  Tensor log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets, float temperature = 1) const;
+  Tensor mtp_log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets) const;
   /// The MTP module at positions i: batch.ids holds the tokens t_{i+1}, hidden the rows h_i that forward() returned.
   /// Hidden states [T, D] after the module's norm, for mtp_logits. Stores T positions of the module's layer.
   Tensor mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const;

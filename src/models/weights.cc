@@ -45,6 +45,10 @@ std::span<const Weight> Weights::add(std::vector<Weight> stack) {
   return added;
 }
 
+const Tensor& Weights::add_vector(const std::string& name, Tensor vector) {
+  return vectors_.emplace_back(name, std::move(vector)).second;
+}
+
 uint64_t Weights::size_bytes() const {
   return bytes_of([](DType) { return true; });
 }
@@ -103,7 +107,7 @@ Tensor WeightLoader::vector(const std::string& name, size_t n) {
   require_shape(name, stored.data, {n});
   require_float(name, stored.data);
   done(stored.data.size_bytes());
-  return to_f32(stored);
+  return weights_.add_vector(name, to_f32(stored));
 }
 
 Tensor WeightLoader::optional_vector(const std::string& name, size_t n, bool required) {
@@ -145,16 +149,18 @@ WeightLoader::AbsorbedKv WeightLoader::split_kv_b(const std::string& name) {
         std::memcpy(k.bytes() + (i * nope + j) * bytes, head.bytes() + (j * latent + i) * bytes, bytes);
     return k;
   };
-  const auto halves = [&](size_t O, size_t K, const auto& half_of) {
+  const auto halves = [&](size_t O, size_t K, bool transposed, const auto& half_of) {
     std::vector<Weight> out;
     for (size_t h = 0; h < heads; ++h) {
       out.push_back(repacked_ ? repacked(name, dtype, O, K) : Weight(name, half_of(h), {}, &pool_));
       out.back().always_exact = true;
+      out.back().stored_row = h * (nope + v) + (transposed ? 0 : nope);
+      out.back().transposed = transposed;
     }
     return weights_.add(std::move(out));
   };
-  const AbsorbedKv out{halves(latent, nope, transposed_k),
-                       halves(v, latent, [&](size_t h) { return head_of(h).slice(nope, v); })};
+  const AbsorbedKv out{halves(latent, nope, true, transposed_k),
+                       halves(v, latent, false, [&](size_t h) { return head_of(h).slice(nope, v); })};
   checkpoint_.release(stored.data);
   return out;
 }

@@ -22,12 +22,20 @@ class Weights {
   std::span<const Weight> add(std::vector<Weight> stack);
   /// Every matrix, in the order of adding.
   std::span<const Weight* const> in_order() const { return in_order_; }
+  /// Another use of a matrix that was added, sharing its memory: a tied head, or what the MTP module shares. Training
+  /// gives each use a gradient of its own (spec/numerics.md 8).
+  const Weight& add_use(const Weight& weight) { return uses_.emplace_back(weight); }
+  const std::deque<Weight>& further_uses() const { return uses_; }
+  /// Norms and biases by their names, in the order of adding.
+  const Tensor& add_vector(const std::string& name, Tensor vector);
+  std::span<const std::pair<std::string, Tensor>> vectors() const { return vectors_; }
   uint64_t size_bytes() const;
   /// Bytes by storage type, and the share of them that has an int8 form, for the choice of the profile (numerics.md 1).
   uint64_t bytes_of(const std::function<bool(DType)>& which) const;
 
  private:
-  std::deque<Weight> matrices_;
+  std::deque<Weight> matrices_, uses_;
+  std::vector<std::pair<std::string, Tensor>> vectors_;
   std::deque<std::vector<Weight>> stacks_;
   std::vector<const Weight*> in_order_;
 };
@@ -40,6 +48,7 @@ struct LoadOptions {
   LoadProgress progress;
   size_t threads = 1;              ///< that pack, at least 1
   RepackFile* repacked = nullptr;  ///< read instead of packing; null: there is none
+  bool share_mtp = false;  ///< the MTP module uses the trunk's embedding and head, as in training, not its copies
 };
 
 class WeightLoader {

@@ -1,7 +1,10 @@
 // What every op needs to know: where to compute, how, where results live, and who watches. Made per forward; models
 // pass it along. One thread.
 #pragma once
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "autograd/tape.h"
 #include "kernels/backend.h"
@@ -38,12 +41,31 @@ class LayerArenas {
   int index_ = 0;
 };
 
+/// How many tokens of a step each expert of a router got.
+struct ExpertLoad {
+  std::string gate;  ///< the name of the router's weight
+  std::vector<int64_t> counts;
+};
+
+/// What a training step wants of a forward beside the tape.
+struct TrainingPass {
+  double balance_weight = 0;  ///< of a sequence's balance loss: alpha / sequences of the step; 0: none
+  bool recompute = false;     ///< keep only the layers' inputs and compute the rest again in the backward
+  // ---- results, added up over the forwards of a step
+  double balance_loss = 0;
+  std::vector<ExpertLoad> loads;
+  // ---- set on the way
+  std::span<const SequenceRows> rows;  ///< of the forward that runs
+  bool recomputing = false;            ///< inside the backward: results have been added already
+};
+
 struct Context {
   Backend& backend;
   Profile profile = Profile::kExact;
   LayerArenas* arenas = nullptr;  ///< null: tensors come from the heap, as a tape needs them
   Tape* tape = nullptr;           ///< null at inference: nothing recorded, nothing kept alive
   Observer* observer = nullptr;
+  TrainingPass* training = nullptr;  ///< null at inference
 
   Tensor make(DType dtype, const Shape& shape) {
     return arenas && !tape ? arenas->current().make(dtype, shape) : make_tensor(dtype, shape);

@@ -15,6 +15,16 @@ Tensor embed(Context& ctx, const Tensor& ids, const Weight& table) {
   return y;
 }
 
+Tensor take_rows(Context& ctx, const Tensor& x, const Tensor& rows) {
+  Tensor y = ctx.make(x.dtype(), {rows.count(), x.shape().back()});
+  ctx.backend.gather_rows(y, x, rows);
+  if (ctx.tape)
+    ctx.tape->record(y, [x, rows, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+      backend.embed_backward(grads.of(x), dy, rows);
+    });
+  return y;
+}
+
 Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, float eps) {
   if (weight.shape().rank() != 1 || weight.count() == 0 || x.count() % weight.count() != 0)
     throw Error(cat("norm weight: expected [", x.shape().back(), "], found ", weight.shape()));
@@ -36,6 +46,14 @@ Tensor silu_mul(Context& ctx, const Tensor& gate, const Tensor& up) {
       backend.silu_mul_backward(grads.of(gate), grads.of(up), dy, gate, up);
     });
   return y;
+}
+
+void copy_columns(Context& ctx, const Tensor& y, const Tensor& x, const Columns& c) {
+  ctx.backend.copy_columns(y, c.y_column, c.y_step, x, c.x_column, c.x_step, c.groups, c.n);
+  if (ctx.tape)
+    ctx.tape->record(y, [x, c, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+      backend.copy_columns_backward(grads.of(x), c.x_column, c.x_step, dy, c.y_column, c.y_step, c.groups, c.n);
+    });
 }
 
 Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {

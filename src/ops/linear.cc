@@ -1,6 +1,23 @@
 #include "ops/linear.h"
 
 namespace fathom {
+
+bool is_trained(const Weight& w) {
+  return w.dtype() == DType::kF32 || w.dtype() == DType::kF64 || w.dtype() == DType::kBF16;
+}
+
+LinearBackward backward_of(const Weight& w, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads) {
+  return {.w = &w,
+          .T = T,
+          .dy = dy,
+          .dy_stride = w.O(),
+          .x = x,
+          .x_stride = w.K(),
+          .dx = grads.of(x),
+          .dx_stride = w.K(),
+          .dw = is_trained(w) ? grads.of(w) : Tensor()};
+}
+
 namespace {
 
 void check_use(const Tensor& x, const LinearUse& use) {
@@ -13,9 +30,32 @@ void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use
   // The bias is kept by its handle; weights belong to a snapshot that outlives the step.
   const Tensor bias = use.bias ? *use.bias : Tensor();
   ctx.tape->record(y, [x, bias, w = use.w, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-    const bool trained = w->dtype() == DType::kF32 || w->dtype() == DType::kF64 || w->dtype() == DType::kBF16;
-    backend.linear_backward(grads.of(x), trained ? grads.of(*w) : Tensor(), dy, x, *w);
+    const LinearBackward task = backward_of(*w, x.rows(), dy, x, grads);
+    backend.linear_backward({&task, 1});
     if (bias.defined()) backend.add_bias_backward(grads.of(bias), dy);
+  });
+}
+
+void record_heads(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w,
+                  const Tensor& columns) {
+  ctx.tape->record(y, [x, x_offset, w, columns, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+    const size_t heads = w.size(), T = x.rows(), K = w[0].K();
+    const size_t x_head_dim = x.shape().back() / heads, y_head_dim = dy.shape().back() / heads;
+    std::vector<LinearBackward> tasks;
+    for (size_t h = 0; h < heads; ++h)
+      tasks.push_back({.w = &w[h],
+                       .T = T,
+                       .dy = dy,
+                       .dy_offset = h * y_head_dim,
+                       .dy_stride = heads * y_head_dim,
+                       .x = columns,
+                       .x_offset = h * T * K,
+                       .x_stride = K,
+                       .dx = grads.of(x),
+                       .dx_offset = h * x_head_dim + x_offset,
+                       .dx_stride = heads * x_head_dim,
+                       .dw = is_trained(w[h]) ? grads.of(w[h]) : Tensor()});
+    backend.linear_backward(tasks);
   });
 }
 
@@ -72,11 +112,10 @@ template std::array<Tensor, 2> linears(Context&, const LinearInput&, const std::
 template std::array<Tensor, 3> linears(Context&, const LinearInput&, const std::array<LinearUse, 3>&);
 
 void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w) {
-  check(!ctx.tape, "head_linears has no backward yet");
   const size_t heads = w.size(), T = x.rows(), K = w[0].K();
   const size_t x_head_dim = x.shape().back() / heads, y_head_dim = y.shape().back() / heads;
   check(x_offset + K <= x_head_dim && w[0].O() <= y_head_dim, "a head's part fits into its head");
-  const Tensor columns = ctx.make(DType::kF32, {heads * T, K});
+  const Tensor columns = ctx.make(x.dtype(), {heads * T, K});
   ctx.backend.split_heads(columns.reshaped({heads, T, K}), x, heads, x_head_dim, x_offset);
   const LinearInput in(ctx, columns);
   thread_local std::vector<LinearTask> tasks;  // kept, since a token is not to allocate
@@ -87,6 +126,7 @@ void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offse
   }
   ctx.backend.linear(tasks);
   tasks.clear();
+  if (ctx.tape) record_heads(ctx, y, x, x_offset, w, columns);
 }
 
 Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias) {

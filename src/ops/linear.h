@@ -42,4 +42,9 @@ std::array<Tensor, N> linears(Context& ctx, const LinearInput& x, const std::arr
 /// each of the heads of y [T, H * y_head_dim]; x [T, H * x_head_dim]. For the absorbed projections of MLA.
 void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w);
 
+/// Whether training gives w a gradient: plain floats, not quantised types.
+bool is_trained(const Weight& w);
+/// The backward of y = x W^T for T rows of x, dy and dx from their starts on.
+LinearBackward backward_of(const Weight& w, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads);
+
 }  // namespace fathom

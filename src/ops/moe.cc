@@ -5,6 +5,22 @@
 namespace fathom {
 namespace {
 
+void record_experts(Context& ctx, const Tensor& y, const Tensor& x, std::span<const Weight> w,
+                    std::span<const uint32_t> offsets) {
+  const std::vector<uint32_t> begin(offsets.begin(), offsets.end());
+  ctx.tape->record(y, [x, w, begin, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+    std::vector<LinearBackward> tasks;
+    for (size_t e = 0; e < w.size(); ++e) {
+      if (begin[e] == begin[e + 1]) continue;
+      LinearBackward task = backward_of(w[e], begin[e + 1] - begin[e], dy, x, grads);
+      task.dy_offset = begin[e] * w[e].O();
+      task.x_offset = task.dx_offset = begin[e] * w[e].K();
+      tasks.push_back(task);
+    }
+    backend.linear_backward(tasks);
+  });
+}
+
 /// One linear per expert and matrix of it, over that expert's rows of x, in one pass over the pool: each [S, K] -> [S,
 /// O].
 template <size_t N>
@@ -14,7 +30,7 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
   thread_local std::vector<LinearTask> tasks;  // kept, since a token is not to allocate
   tasks.clear();                               // an observer may have thrown
   std::array<Tensor, N> ys;
-  for (size_t m = 0; m < N; ++m) ys[m] = ctx.make(DType::kF32, {x.rows(), matrices[m][0].O()});
+  for (size_t m = 0; m < N; ++m) ys[m] = ctx.make(x.x().dtype(), {x.rows(), matrices[m][0].O()});
   for (size_t e = 0; e + 1 < offsets.size(); ++e) {
     const size_t begin = offsets[e], n = offsets[e + 1] - begin;
     for (size_t m = 0; n != 0 && m < N; ++m) {
@@ -25,7 +41,30 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
   }
   ctx.backend.linear(tasks);
   tasks.clear();
+  for (size_t m = 0; ctx.tape && m < N; ++m) record_experts(ctx, ys[m], x.x(), matrices[m], offsets);
   return ys;
+}
+
+/// Loads and balance loss of a router's forward.
+void train_router(Context& ctx, const Tensor& logits, const Routing& routing, const std::string& gate,
+                  const RouterConfig& config) {
+  TrainingPass& pass = *ctx.training;
+  const std::vector<SequenceRows> rows(pass.rows.begin(), pass.rows.end());
+  if (!pass.recomputing) {
+    ExpertLoad* load = nullptr;
+    for (ExpertLoad& known : pass.loads)
+      if (known.gate == gate) load = &known;
+    if (!load) load = &pass.loads.emplace_back(ExpertLoad{gate, std::vector<int64_t>(config.n_experts)});
+    for (const int32_t id : routing.ids.span<int32_t>()) ++load->counts[static_cast<size_t>(id)];
+    if (pass.balance_weight != 0)
+      pass.balance_loss += pass.balance_weight * ctx.backend.balance_loss({}, logits, rows, config, 0);
+  }
+  if (!ctx.tape || pass.balance_weight == 0) return;
+  // Recorded on the gates, whose gradient every loss of the model's output reaches.
+  ctx.tape->record(routing.gates, [logits, rows, config, weight = pass.balance_weight, &backend = ctx.backend](
+                                      const Tensor& /*dy*/, Gradients& grads) {
+    backend.balance_loss(grads.of(logits), logits, rows, config, weight);
+  });
 }
 
 }  // namespace
@@ -33,10 +72,14 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
 Routing route(Context& ctx, const Tensor& x, const Weight& gate, const Tensor& e_score_correction_bias,
               const RouterConfig& config) {
   check(gate.always_exact, "the router is exact in every profile");
-  check(!ctx.tape, "route has no backward yet");
   const Tensor logits = linear(ctx, x, gate);
-  const Routing out{ctx.make(DType::kI32, {x.rows(), config.top_k}), ctx.make(DType::kF32, {x.rows(), config.top_k})};
+  const Routing out{ctx.make(DType::kI32, {x.rows(), config.top_k}), ctx.make(x.dtype(), {x.rows(), config.top_k})};
   ctx.backend.route(out, logits, e_score_correction_bias, config);
+  if (ctx.tape)
+    ctx.tape->record(out.gates, [out, logits, config, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+      backend.route_backward(grads.of(logits), dy, logits, out.ids, config);
+    });
+  if (ctx.training) train_router(ctx, logits, out, gate.name(), config);
   return out;
 }
 
@@ -46,14 +89,23 @@ Tensor experts(Context& ctx, const Tensor& x, const Routing& routing, const Expe
   const Tensor offset_values = ctx.make(DType::kI32, {E + 1});
   const std::span<uint32_t> offsets(reinterpret_cast<uint32_t*>(offset_values.bytes()), E + 1);
   ctx.backend.group_by_expert(routing.ids, token_of_row, row_of_slot, offsets);
-  const Tensor gathered = ctx.make(DType::kF32, {T * k, x.shape().back()});
+  const Tensor gathered = ctx.make(x.dtype(), {T * k, x.shape().back()});
   ctx.backend.gather_rows(gathered, x, token_of_row);
+  if (ctx.tape)
+    ctx.tape->record(gathered, [x, row_of_slot, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+      backend.gather_rows_backward(grads.of(x), dy, row_of_slot);
+    });
   const LinearInput in(ctx, gathered);
   const auto [gate, up] = expert_linears<2>(ctx, in, {weights.gate_proj, weights.up_proj}, offsets);
   const LinearInput hidden(ctx, silu_mul(ctx, gate, up));
   const auto [f] = expert_linears<1>(ctx, hidden, {weights.down_proj}, offsets);
-  Tensor y = ctx.make(DType::kF32, {T, weights.down_proj[0].O()});
+  Tensor y = ctx.make(x.dtype(), {T, weights.down_proj[0].O()});
   ctx.backend.combine_experts(y, f, row_of_slot, routing.gates);
+  if (ctx.tape)
+    ctx.tape->record(
+        y, [f = f, row_of_slot, gates = routing.gates, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+          backend.combine_experts_backward(grads.of(f), grads.of(gates), dy, f, row_of_slot, gates);
+        });
   return y;
 }
 

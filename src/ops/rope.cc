@@ -16,10 +16,14 @@ Tensor rope(Context& ctx, const Tensor& x, size_t heads, const RopeAngles& angle
       x.rows() != angles.cos.dim(0))
     throw Error(cat("rope: expected rows of ", heads, " heads with room for ", 2 * angles.cos.shape().back(),
                     " values at ", offset, ", found ", x.shape()));
-  check(!ctx.tape, "rope has no backward yet");
   Tensor y = ctx.like(x);
   ctx.backend.copy_columns(y, 0, 0, x, 0, 0, 1, width);
   ctx.backend.rope(y, heads, head_dim, offset, angles.cos, angles.sin, angles.interleaved);
+  if (ctx.tape)
+    ctx.tape->record(
+        y, [x, heads, head_dim, offset, angles, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+          backend.rope_backward(grads.of(x), dy, heads, head_dim, offset, angles.cos, angles.sin, angles.interleaved);
+        });
   return y;
 }
 

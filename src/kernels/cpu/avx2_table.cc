@@ -1,6 +1,7 @@
 // The table "avx2": elementwise kernels from simd_rows.h, the others from the files beside it.
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/simd_avx2.h"
+#include "kernels/cpu/simd_backward_rows.h"
 #include "kernels/cpu/simd_rows.h"
 #include "kernels/tables.h"
 
@@ -9,6 +10,7 @@ namespace avx2 {
 namespace {
 
 using Rows = simd::Rows<Simd>;
+using BackwardRows = simd::BackwardRows<Simd>;
 
 constexpr Kernels table_of() {
   return {
@@ -34,6 +36,13 @@ constexpr Kernels table_of() {
       .store_latent = ref::store_latent,
       .attention = attention,
       .attention_mla = attention_mla,
+      .multiply_add = multiply_add,
+      .linear_backward_input = linear_backward_input,
+      .softmax_backward = BackwardRows::softmax_backward,
+      .rms_norm_backward = BackwardRows::rms_norm_backward,
+      .rms_norm_backward_weight = BackwardRows::rms_norm_backward_weight,
+      .silu_mul_backward = BackwardRows::silu_mul_backward,
+      .exp_scaled = BackwardRows::exp_scaled,
   };
 }
 

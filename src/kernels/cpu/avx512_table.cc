@@ -2,6 +2,7 @@
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/simd_backward_rows.h"
 #include "kernels/cpu/simd_rows.h"
 #include "kernels/tables.h"
 
@@ -10,6 +11,7 @@ namespace avx512 {
 namespace {
 
 using Rows = simd::Rows<Simd>;
+using BackwardRows = simd::BackwardRows<Simd>;
 
 constexpr Kernels table_of(bool has_bf16) {
   return {
@@ -35,6 +37,13 @@ constexpr Kernels table_of(bool has_bf16) {
       .store_latent = ref::store_latent,
       .attention = attention,
       .attention_mla = attention_mla,
+      .multiply_add = multiply_add,
+      .linear_backward_input = linear_backward_input,
+      .softmax_backward = BackwardRows::softmax_backward,
+      .rms_norm_backward = BackwardRows::rms_norm_backward,
+      .rms_norm_backward_weight = BackwardRows::rms_norm_backward_weight,
+      .silu_mul_backward = BackwardRows::silu_mul_backward,
+      .exp_scaled = BackwardRows::exp_scaled,
   };
 }
 

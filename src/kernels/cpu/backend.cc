@@ -6,35 +6,27 @@
 #include <limits>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/backward.h"
 #include "kernels/cpu/route.h"
 #include "kernels/ref/backward.h"
 #include "kernels/ref/linear.h"
 #include "kernels/ref/rows.h"
 
 namespace fathom {
-namespace {
 
-/// Scratch of the calling thread; grows to the largest need and stays.
 float* thread_scratch(size_t floats) {
   thread_local std::vector<float> scratch;
   if (scratch.size() < floats) scratch.resize(floats);
   return scratch.data();
 }
 
-/// Calls f with the element type of t as a value: training and inference run in float, finite differences in double.
-template <class F>
-void with_type(const Tensor& t, F&& f) {
-  if (t.dtype() == DType::kF64)
-    f(double{});
-  else
-    f(float{});
-}
+namespace {
 
 std::byte* at(const Tensor& t, size_t element) { return t.bytes() + element * info(t.dtype()).block_bytes; }
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(size_t threads, const Kernels& kernels) : pool_(threads), k_(kernels) {}
+  CpuBackend(size_t threads, const Kernels& kernels) : pool_(threads), k_(kernels), work_{pool_, k_} {}
 
   const Kernels& kernels() const override { return k_; }
   size_t threads() const override { return pool_.size(); }
@@ -131,6 +123,7 @@ class CpuBackend final : public Backend {
   void rope(const Tensor& x, size_t heads, size_t head_dim, size_t offset, const Tensor& cos, const Tensor& sin,
             bool interleaved) override {
     const size_t half = cos.shape().back(), width = x.shape().back();
+    if (x.dtype() == DType::kF64) return rope_f64(x, heads, head_dim, offset, cos, sin, interleaved);
     auto* data = x.data<float>() + offset;
     const auto *c = cos.data<float>(), *s = sin.data<float>();
     rows(x.rows(), width, [&](size_t begin, size_t n) {
@@ -190,13 +183,16 @@ class CpuBackend final : public Backend {
   }
 
   void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) override {
-    const size_t E = config.n_experts;
-    const auto* b = bias.defined() ? bias.data<float>() : nullptr;
-    rows(logits.rows(), E, [&](size_t begin, size_t n) {
-      float* scratch = thread_scratch(route_scratch(config));
-      for (size_t t = begin; t < begin + n; ++t)
-        route_token(k_, config, logits.data<float>() + t * E, b, out.ids.data<int32_t>() + t * config.top_k,
-                    out.gates.data<float>() + t * config.top_k, scratch);
+    const size_t E = config.n_experts, k = config.top_k;
+    with_type(logits, [&](auto zero) {
+      using F = decltype(zero);
+      const auto* b = bias.defined() ? bias.data<F>() : nullptr;
+      rows(logits.rows(), E, [&](size_t begin, size_t n) {
+        auto* scratch = reinterpret_cast<F*>(thread_scratch(2 * route_scratch(config)));
+        for (size_t t = begin; t < begin + n; ++t)
+          route_token(Math<F>{k_}, config, logits.data<F>() + t * E, b, out.ids.data<int32_t>() + t * k,
+                      out.gates.data<F>() + t * k, scratch);
+      });
     });
   }
 
@@ -220,13 +216,14 @@ class CpuBackend final : public Backend {
     const auto* from = which.data<int32_t>();
     rows(which.count(), D, [&](size_t begin, size_t n) {
       for (size_t i = begin; i < begin + n; ++i)
-        std::memcpy(at(y, i * D), at(x, static_cast<size_t>(from[i]) * D), D * sizeof(float));
+        std::memcpy(at(y, i * D), at(x, static_cast<size_t>(from[i]) * D), D * info(x.dtype()).block_bytes);
     });
   }
 
   void combine_experts(const Tensor& y, const Tensor& f, const Tensor& slot_row, const Tensor& gates) override {
     const size_t T = slot_row.dim(0), k = slot_row.dim(1), D = f.shape().back();
     const auto* slots = slot_row.data<int32_t>();
+    if (f.dtype() == DType::kF64) return combine_experts_f64(y, f, slot_row, gates);
     rows(T, D, [&](size_t begin, size_t n) {
       float* experts = thread_scratch(k * D);  // the token's rows side by side, experts ascending
       for (size_t t = begin; t < begin + n; ++t) {
@@ -241,7 +238,7 @@ class CpuBackend final : public Backend {
     const size_t n = y.shape().back(), T = x.rows(), width = heads * head_dim;
     for (size_t h = 0; h < heads; ++h)
       for (size_t t = 0; t < T; ++t)
-        std::memcpy(at(y, (h * T + t) * n), at(x, t * width + h * head_dim + begin), n * sizeof(float));
+        std::memcpy(at(y, (h * T + t) * n), at(x, t * width + h * head_dim + begin), n * info(x.dtype()).block_bytes);
   }
 
   void copy_columns(const Tensor& y, size_t y_column, size_t y_step, const Tensor& x, size_t x_column, size_t x_step,
@@ -250,24 +247,18 @@ class CpuBackend final : public Backend {
     for (size_t t = 0; t < T; ++t)
       for (size_t g = 0; g < groups; ++g)
         std::memcpy(at(y, t * y_width + y_column + g * y_step), at(x, t * x_width + x_column + g * x_step),
-                    n * sizeof(float));
+                    n * info(x.dtype()).block_bytes);
   }
 
-  void linear_backward(const Tensor& dx, const Tensor& dw, const Tensor& dy, const Tensor& x,
-                       const Weight& w) override {
-    const size_t T = x.rows(), K = w.K(), O = w.O();
-    const Tensor values = w.row_major();
-    with_type(x, [&](auto zero) {
-      using F = decltype(zero);
-      rows(T, K, [&](size_t begin, size_t n) {
-        ref::linear_backward_input(dx.data<F>() + begin * K, values.data<F>(), dy.data<F>() + begin * O, n, K, O);
-      });
-      if (!dw.defined()) return;
-      rows(O, K, [&](size_t begin, size_t n) {
-        ref::linear_backward_weight(dw.data<F>(), dy.data<F>(), x.data<F>(), T, K, O, begin, begin + n);
-      });
-    });
+  void attention_rows(const Tensor& out, const Tensor& q, const Tensor& k, const Tensor& v,
+                      std::span<const SequenceRows> sequences, const AttentionShape& shape) override {
+    cpu_attention_rows(work_, out, q, k, v, sequences, shape);
   }
+  void log_probs(const Tensor& out, const Tensor& logits, const Tensor& targets, float temperature) override {
+    cpu_log_probs(work_, out, logits, targets, temperature);
+  }
+
+  void linear_backward(std::span<const LinearBackward> tasks) override { cpu_linear_backward(work_, tasks); }
 
   void add_bias_backward(const Tensor& dbias, const Tensor& dy) override {
     with_type(dy, [&](auto zero) {
@@ -285,26 +276,75 @@ class CpuBackend final : public Backend {
 
   void rms_norm_backward(const Tensor& dx, const Tensor& dweight, const Tensor& dy, const Tensor& x,
                          const Tensor& weight, float eps) override {
-    with_type(x, [&](auto zero) {
-      using F = decltype(zero);
-      const size_t D = weight.count();
-      ref::rms_norm_backward(dx.data<F>(), dweight.data<F>(), dy.data<F>(), x.data<F>(), weight.data<F>(),
-                             x.count() / D, D, static_cast<F>(eps));
-    });
+    cpu_rms_norm_backward(work_, dx, dweight, dy, x, weight, eps);
   }
-
   void silu_mul_backward(const Tensor& dgate, const Tensor& dup, const Tensor& dy, const Tensor& gate,
                          const Tensor& up) override {
-    with_type(dy, [&](auto zero) {
-      using F = decltype(zero);
-      ref::silu_mul_backward(dgate.data<F>(), dup.data<F>(), dy.data<F>(), gate.data<F>(), up.data<F>(), dy.count());
-    });
+    cpu_silu_mul_backward(work_, dgate, dup, dy, gate, up);
   }
 
   void accumulate(const Tensor& a, const Tensor& b) override {
     with_type(a, [&](auto zero) {
       using F = decltype(zero);
-      ref::add(a.data<F>(), a.data<F>(), b.data<F>(), a.count());
+      rows(a.count(), 1,
+           [&](size_t i, size_t n) { Math<F>{k_}.add(a.data<F>() + i, a.data<F>() + i, b.data<F>() + i, n); });
+    });
+  }
+
+  void rope_backward(const Tensor& dx, const Tensor& dy, size_t heads, size_t head_dim, size_t offset,
+                     const Tensor& cos, const Tensor& sin, bool interleaved) override {
+    cpu_rope_backward(work_, dx, dy, heads, head_dim, offset, cos, sin, interleaved);
+  }
+  void attention_backward(const AttentionGradients& to, const Tensor& dout, const Tensor& q, const Tensor& k,
+                          const Tensor& v, std::span<const SequenceRows> sequences,
+                          const AttentionShape& shape) override {
+    cpu_attention_backward(work_, to, dout, q, k, v, sequences, shape);
+  }
+  void route_backward(const Tensor& dlogits, const Tensor& dgates, const Tensor& logits, const Tensor& ids,
+                      const RouterConfig& config) override {
+    cpu_route_backward(work_, dlogits, dgates, logits, ids, config);
+  }
+  double balance_loss(const Tensor& dlogits, const Tensor& logits, std::span<const SequenceRows> sequences,
+                      const RouterConfig& config, double weight) override {
+    return cpu_balance_loss(work_, dlogits, logits, sequences, config, weight);
+  }
+  void gather_rows_backward(const Tensor& dx, const Tensor& dy, const Tensor& row_of_slot) override {
+    cpu_gather_rows_backward(work_, dx, dy, row_of_slot);
+  }
+  void combine_experts_backward(const Tensor& df, const Tensor& dgates, const Tensor& dy, const Tensor& f,
+                                const Tensor& row_of_slot, const Tensor& gates) override {
+    cpu_combine_experts_backward(work_, df, dgates, dy, f, row_of_slot, gates);
+  }
+
+  void copy_columns_backward(const Tensor& dx, size_t x_column, size_t x_step, const Tensor& dy, size_t y_column,
+                             size_t y_step, size_t groups, size_t n) override {
+    with_type(dy, [&](auto zero) {
+      using F = decltype(zero);
+      const size_t y_width = dy.shape().back(), x_width = dx.shape().back();
+      for (size_t t = 0; t < dy.rows(); ++t)
+        for (size_t g = 0; g < groups; ++g) {
+          F* to = dx.data<F>() + t * x_width + x_column + g * x_step;
+          Math<F>{k_}.add(to, to, dy.data<F>() + t * y_width + y_column + g * y_step, n);
+        }
+    });
+  }
+
+  void log_probs_backward(const Tensor& scaled_logits, const Tensor& dlogp, const Tensor& targets,
+                          float temperature) override {
+    cpu_log_probs_backward(work_, scaled_logits, dlogp, targets, temperature);
+  }
+  Tensor as_cached(const Tensor& x, size_t heads, CacheType type) override {
+    return cpu_as_cached(work_, x, heads, type);
+  }
+
+  void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                    size_t b_stride, size_t M, size_t N, size_t K) override {
+    constexpr size_t kColumns = 64, kRows = 96;
+    const size_t across = (N + kColumns - 1) / kColumns, down = (M + kRows - 1) / kRows;
+    pool_.run(across * down, [&](size_t i) {
+      const size_t n = i % across * kColumns, m = i / across * kRows;
+      k_.multiply_add(c + m * c_stride + n, c_stride, a + m * a_row, a_row, a_col, b + n, b_stride,
+                      std::min(kRows, M - m), std::min(kColumns, N - n), K);
     });
   }
 
@@ -314,11 +354,9 @@ class CpuBackend final : public Backend {
     size_t begin, end;
   };
 
-  /// Calls f(begin, count) on pieces of `n` rows of `width` values, some 16k values a piece.
   template <class F>
   void rows(size_t n, size_t width, F&& f) {
-    const size_t piece = std::max<size_t>(1, 16384 / std::max<size_t>(width, 1));
-    pool_.run((n + piece - 1) / piece, [&](size_t i) { f(i * piece, std::min(piece, n - i * piece)); });
+    work_.rows(n, width, std::forward<F>(f));
   }
 
   /// Calls f(sequence, row of it, part) for every row of every sequence and `parts` parts.
@@ -360,6 +398,28 @@ class CpuBackend final : public Backend {
     }
   }
 
+  static void rope_f64(const Tensor& x, size_t heads, size_t head_dim, size_t offset, const Tensor& cos,
+                       const Tensor& sin, bool interleaved) {
+    const size_t half = cos.shape().back(), width = x.shape().back();
+    const std::vector<double> c(cos.data<float>(), cos.data<float>() + cos.count()),
+        s(sin.data<float>(), sin.data<float>() + sin.count());
+    for (size_t t = 0; t < x.rows(); ++t)
+      ref::rope(x.data<double>() + t * width + offset, heads, head_dim, half, c.data() + t * half, s.data() + t * half,
+                interleaved);
+  }
+
+  static void combine_experts_f64(const Tensor& y, const Tensor& f, const Tensor& slot_row, const Tensor& gates) {
+    const size_t T = slot_row.dim(0), k = slot_row.dim(1), D = f.shape().back();
+    for (size_t t = 0; t < T; ++t)
+      for (size_t d = 0; d < D; ++d) {
+        double acc = 0;
+        for (size_t slot = t * k; slot < (t + 1) * k; ++slot)
+          acc = std::fma(gates.data<double>()[slot],
+                         f.data<double>()[static_cast<size_t>(slot_row.data<int32_t>()[slot]) * D + d], acc);
+        y.data<double>()[t * D + d] = acc;
+      }
+  }
+
   static void run_linear_f64(const LinearTask& task, size_t begin, size_t end) {
     const WeightView& w = task.w->view();
     const auto* panels = reinterpret_cast<const double*>(w.data);
@@ -374,6 +434,7 @@ class CpuBackend final : public Backend {
 
   ThreadPool pool_;
   const Kernels& k_;
+  const CpuWork work_;
   std::vector<LinearItem> items_;
   std::vector<uint32_t> next_;
 };

@@ -16,5 +16,9 @@ void attention(float* out, const float* q, size_t group, size_t d, const KvPages
                float scale, float* scratch);
 void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
                    float scale, float* scratch);
+void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                  size_t b_stride, size_t M, size_t N, size_t K);
+void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                           const float* dy, size_t dy_stride, size_t T, float* scratch);
 
 }  // namespace fathom::neon

@@ -1,6 +1,7 @@
 // The table "neon": elementwise kernels from simd_rows.h, the others from the files beside it. There is no bf16: bfdot
 // and bfmmla round otherwise than vdpbf16ps does (spec/numerics.md 4).
 #include "kernels/cpu/neon.h"
+#include "kernels/cpu/simd_backward_rows.h"
 #include "kernels/cpu/simd_neon.h"
 #include "kernels/cpu/simd_rows.h"
 #include "kernels/tables.h"
@@ -10,6 +11,7 @@ namespace neon {
 namespace {
 
 using Rows = simd::Rows<Simd>;
+using BackwardRows = simd::BackwardRows<Simd>;
 
 constexpr Kernels table_of(bool has_dotprod) {
   return {
@@ -35,6 +37,13 @@ constexpr Kernels table_of(bool has_dotprod) {
       .store_latent = ref::store_latent,
       .attention = attention,
       .attention_mla = attention_mla,
+      .multiply_add = multiply_add,
+      .linear_backward_input = linear_backward_input,
+      .softmax_backward = BackwardRows::softmax_backward,
+      .rms_norm_backward = BackwardRows::rms_norm_backward,
+      .rms_norm_backward_weight = BackwardRows::rms_norm_backward_weight,
+      .silu_mul_backward = BackwardRows::silu_mul_backward,
+      .exp_scaled = BackwardRows::exp_scaled,
   };
 }
 

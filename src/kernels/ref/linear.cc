@@ -59,6 +59,23 @@ void linear_exact(float* y, size_t y_stride, const WeightView& w, size_t panel_b
     }
 }
 
+void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                           const float* dy, size_t dy_stride, size_t T, float* /*scratch*/) {
+  float values[kSlice * kPanelRows];
+  for (size_t k = k_begin; k < k_end; k += kSlice)
+    for (size_t p = 0; p < w.panels(); ++p) {
+      const size_t n = std::min(kSlice, k_end - k), rows = rows_of_panel(w, p);
+      dequantize_panel(values, w, p, k, n);
+      for (size_t t = 0; t < T; ++t)
+        for (size_t i = 0; i < n; ++i) {
+          float acc = dx[t * dx_stride + k + i];
+          for (size_t r = 0; r < rows; ++r)
+            acc = std::fma(values[i * kPanelRows + r], dy[t * dy_stride + p * kPanelRows + r], acc);
+          dx[t * dx_stride + k + i] = acc;
+        }
+    }
+}
+
 float dot_bf16_pair(float acc, uint16_t a_even, uint16_t a_odd, uint16_t b_even, uint16_t b_odd) {
   const float odd = flush(std::fma(flush(f32_from_bf16(a_odd)), flush(f32_from_bf16(b_odd)), flush(acc)));
   return flush(std::fma(flush(f32_from_bf16(a_even)), flush(f32_from_bf16(b_even)), odd));

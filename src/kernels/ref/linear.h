@@ -40,6 +40,10 @@ void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_be
 void linear_bf16(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const uint16_t* x, size_t T);
 
+/// The table's entry of that name (kernels.h).
+void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                           const float* dy, size_t dy_stride, size_t T, float* scratch);
+
 /// One step of vdpbf16ps: the odd product is added first, then the even one, each a fused multiply-add rounded to
 /// nearest even, subnormal inputs and results flushed to zeros of their sign. a and b hold the pair (even, odd).
 float dot_bf16_pair(float acc, uint16_t a_even, uint16_t a_odd, uint16_t b_even, uint16_t b_odd);

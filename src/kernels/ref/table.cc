@@ -1,6 +1,7 @@
 // The table "ref": the definition that every other table equals bit for bit.
 #include "kernels/kernels.h"
 #include "kernels/ref/attention.h"
+#include "kernels/ref/backward.h"
 #include "kernels/ref/linear.h"
 #include "kernels/ref/quantize.h"
 #include "kernels/ref/rows.h"
@@ -50,6 +51,13 @@ const Kernels& ref_kernels() {
       .store_latent = ref::store_latent,
       .attention = ref::attention,
       .attention_mla = ref::attention_mla,
+      .multiply_add = ref::multiply_add<float>,
+      .linear_backward_input = ref::linear_backward_input,
+      .softmax_backward = ref::softmax_backward<float>,
+      .rms_norm_backward = ref::rms_norm_backward<float>,
+      .rms_norm_backward_weight = ref::rms_norm_backward_weight<float>,
+      .silu_mul_backward = ref::silu_mul_backward<float>,
+      .exp_scaled = ref::exp_scaled<float>,
   };
   return table;
 }

@@ -39,7 +39,7 @@ class Mla final : public Attention {
              state.angles, nope_);  // [T, H (nope + rope)]
     const Tensor out_latent = attention_mla(ctx, absorbed_query(ctx, q), latent_row(ctx, kv_a, state), state.rows,
                                             cache, heads_, latent_, scale_);  // [T, H latent]
-    const Tensor out = ctx.make(DType::kF32, {x.rows(), heads_ * v_});        // [T, H v]
+    const Tensor out = ctx.make(x.dtype(), {x.rows(), heads_ * v_});          // [T, H v]
     head_linears(ctx, out, out_latent, 0, kv_b_.v_b);
     return linear(ctx, out, *o_proj_);
   }
@@ -47,18 +47,27 @@ class Mla final : public Attention {
  private:
   /// [T, H (latent + rope)]: per head [q_nope W_K; q_pe].
   Tensor absorbed_query(Context& ctx, const Tensor& q) const {
-    const Tensor out = ctx.make(DType::kF32, {q.rows(), heads_ * (latent_ + rope_)});
+    const Tensor out = ctx.make(q.dtype(), {q.rows(), heads_ * (latent_ + rope_)});
     head_linears(ctx, out, q, 0, kv_b_.k_b);
-    ctx.backend.copy_columns(out, latent_, latent_ + rope_, q, nope_, nope_ + rope_, heads_, rope_);
+    copy_columns(ctx, out, q,
+                 {.y_column = latent_,
+                  .y_step = latent_ + rope_,
+                  .x_column = nope_,
+                  .x_step = nope_ + rope_,
+                  .groups = heads_,
+                  .n = rope_});
     return out;
   }
 
   /// [T, latent + rope]: [RMSNorm(c); rotated k_pe], what the cache stores.
   Tensor latent_row(Context& ctx, const Tensor& kv_a, const ForwardState& state) const {
-    const Tensor row = rope(ctx, kv_a, 1, state.angles, latent_);
-    const Tensor c = ctx.make(DType::kF32, {kv_a.rows(), latent_});
-    ctx.backend.copy_columns(c, 0, 0, kv_a, 0, 0, 1, latent_);
-    ctx.backend.copy_columns(row, 0, 0, rms_norm(ctx, c, kv_a_layernorm_, eps_), 0, 0, 1, latent_);
+    const Tensor c = ctx.make(kv_a.dtype(), {kv_a.rows(), latent_});
+    const Tensor k_pe = ctx.make(kv_a.dtype(), {kv_a.rows(), rope_});
+    copy_columns(ctx, c, kv_a, {.n = latent_});
+    copy_columns(ctx, k_pe, kv_a, {.x_column = latent_, .n = rope_});
+    const Tensor row = ctx.make(kv_a.dtype(), {kv_a.rows(), latent_ + rope_});
+    copy_columns(ctx, row, rms_norm(ctx, c, kv_a_layernorm_, eps_), {.n = latent_});
+    copy_columns(ctx, row, rope(ctx, k_pe, 1, state.angles), {.y_column = latent_, .n = rope_});
     return row;
   }
 

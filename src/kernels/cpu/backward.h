@@ -1,0 +1,60 @@
+// The backward passes of the CPU backend: whole tensors, split over the pool by outputs, never by tokens, so that no
+// bit depends on the number of threads (spec/numerics.md 8). Each function of Backend of the same name calls one of
+// these.
+#pragma once
+#include "base/thread_pool.h"
+#include "kernels/backend.h"
+
+namespace fathom {
+
+/// The pool and the kernels that a backend computes with.
+struct CpuWork {
+  ThreadPool& pool;
+  const Kernels& k;
+
+  /// Calls f(begin, count) on pieces of `n` rows of `width` values, some 16k values a piece.
+  template <class F>
+  void rows(size_t n, size_t width, F&& f) const {
+    const size_t piece = std::max<size_t>(1, 16384 / std::max<size_t>(width, 1));
+    pool.run((n + piece - 1) / piece, [&](size_t i) { f(i * piece, std::min(piece, n - i * piece)); });
+  }
+};
+
+/// Scratch of the calling thread; grows to the largest need and stays.
+float* thread_scratch(size_t floats);
+
+/// Calls f with the element type of t as a value: training and inference run in float, finite differences in double.
+template <class F>
+void with_type(const Tensor& t, F&& f) {
+  if (t.dtype() == DType::kF64)
+    f(double{});
+  else
+    f(float{});
+}
+
+void cpu_linear_backward(const CpuWork& work, std::span<const LinearBackward> tasks);
+void cpu_rms_norm_backward(const CpuWork& work, const Tensor& dx, const Tensor& dweight, const Tensor& dy,
+                           const Tensor& x, const Tensor& weight, float eps);
+void cpu_silu_mul_backward(const CpuWork& work, const Tensor& dgate, const Tensor& dup, const Tensor& dy,
+                           const Tensor& gate, const Tensor& up);
+void cpu_rope_backward(const CpuWork& work, const Tensor& dx, const Tensor& dy, size_t heads, size_t head_dim,
+                       size_t offset, const Tensor& cos, const Tensor& sin, bool interleaved);
+void cpu_attention_rows(const CpuWork& work, const Tensor& out, const Tensor& q, const Tensor& k, const Tensor& v,
+                        std::span<const SequenceRows> rows, const AttentionShape& shape);
+void cpu_attention_backward(const CpuWork& work, const AttentionGradients& to, const Tensor& dout, const Tensor& q,
+                            const Tensor& k, const Tensor& v, std::span<const SequenceRows> rows,
+                            const AttentionShape& shape);
+void cpu_route_backward(const CpuWork& work, const Tensor& dlogits, const Tensor& dgates, const Tensor& logits,
+                        const Tensor& ids, const RouterConfig& config);
+double cpu_balance_loss(const CpuWork& work, const Tensor& dlogits, const Tensor& logits,
+                        std::span<const SequenceRows> rows, const RouterConfig& config, double weight);
+void cpu_gather_rows_backward(const CpuWork& work, const Tensor& dx, const Tensor& dy, const Tensor& row_of_slot);
+void cpu_combine_experts_backward(const CpuWork& work, const Tensor& df, const Tensor& dgates, const Tensor& dy,
+                                  const Tensor& f, const Tensor& row_of_slot, const Tensor& gates);
+void cpu_log_probs(const CpuWork& work, const Tensor& out, const Tensor& logits, const Tensor& targets,
+                   float temperature);
+void cpu_log_probs_backward(const CpuWork& work, const Tensor& scaled_logits, const Tensor& dlogp,
+                            const Tensor& targets, float temperature);
+Tensor cpu_as_cached(const CpuWork& work, const Tensor& x, size_t heads, CacheType type);
+
+}  // namespace fathom

@@ -1,0 +1,163 @@
+// Losses, gradients and optimiser steps of every model in $FATHOM_GOLDEN/train against torch autograd (law 3), and the
+// invariance of gradients (law 2). Another set of files of the same form is checked by the same tests.
+#include <cmath>
+#include <cstring>
+#include <regex>
+
+#include "formats/safetensors.h"
+#include "tests/testing.h"
+#include "train/forward.h"
+#include "train/masters.h"
+
+namespace fathom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kLossTolerance = 1e-5, kGradientTolerance = 1e-4;  // relative; of a tensor's largest entry
+constexpr double kMtpWeight = 0.3, kBalanceAlpha = 0.01;            // of the golden files
+
+std::vector<std::string> names() {
+  std::vector<std::string> out;
+  const fs::path dir = testing::golden_dir() / "train";
+  if (fs::is_directory(dir))
+    for (const auto& entry : fs::directory_iterator(dir)) out.push_back(entry.path().filename());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// Everything of a golden training folder.
+struct Golden {
+  explicit Golden(const std::string& name)
+      : file(testing::golden_dir() / "train" / name / "golden.safetensors"),
+        checkpoint(open_checkpoint(testing::golden_dir() / "train" / name)),
+        masters(Masters::from(*checkpoint, 1)) {}
+
+  /// batches[index] with its loss mask.
+  std::vector<Sample> batch(size_t index) const {
+    const Tensor all = file.tensor("batches"), mask = file.tensor("loss_mask");
+    const size_t B = all.dim(1), T = all.dim(2);
+    std::vector<Sample> out(B);
+    for (size_t b = 0; b < B; ++b)
+      for (size_t t = 0; t < T; ++t) {
+        out[b].ids.push_back(static_cast<TokenId>(all.data<int64_t>()[(index * B + b) * T + t]));
+        out[b].counts.push_back(mask.data<float>()[b * T + t] != 0);
+      }
+    return out;
+  }
+  double number(const std::string& name) const { return static_cast<double>(file.tensor(name).data<float>()[0]); }
+  bool has_mtp() const { return file.has("loss.ce_mtp"); }
+
+  SafetensorsFile file;
+  std::unique_ptr<Checkpoint> checkpoint;
+  Masters masters;
+};
+
+struct Losses {
+  double ce = 0, ce_mtp = 0, balance = 0;
+  std::vector<ExpertLoad> loads;
+  double total() const { return ce + kMtpWeight * ce_mtp + balance; }
+};
+
+struct How {
+  size_t threads = 2;
+  size_t micro_batch = SIZE_MAX;  // sequences at a time
+  bool recompute = false;
+};
+
+/// One step's losses and gradients, micro-batch after micro-batch.
+Losses step(const Golden& golden, const Model& model, std::span<const Sample> batch, const How& how,
+            Gradients& gradients) {
+  const std::unique_ptr<Backend> backend = make_cpu_backend(how.threads);
+  const TargetCounts all = count_targets(batch);
+  Losses out;
+  for (size_t begin = 0; begin < batch.size();) {
+    const size_t n = std::min(how.micro_batch, batch.size() - begin);
+    TrainingForward forward(*backend, model, batch.subspan(begin, n),
+                            {.mtp = golden.has_mtp(),
+                             .balance_weight = golden.has_mtp() ? kBalanceAlpha / static_cast<double>(batch.size()) : 0,
+                             .recompute = how.recompute,
+                             .last_row = true});
+    const auto seed = [](std::span<const float> log_probs, std::span<const int32_t> targets, int64_t count,
+                         double weight, double& loss) {
+      std::vector<float> d(log_probs.size());
+      for (size_t i = 0; i < d.size(); ++i)
+        if (targets[i] >= 0) {
+          loss -= static_cast<double>(log_probs[i]) / static_cast<double>(count);
+          d[i] = static_cast<float>(-weight / static_cast<double>(count));
+        }
+      return d;
+    };
+    const std::vector<float> d = seed(forward.log_probs(), forward.targets(), all.tokens, 1, out.ce),
+                             d_mtp = seed(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens, kMtpWeight,
+                                          out.ce_mtp);
+    forward.backward(d, d_mtp, gradients);
+    out.balance += forward.pass().balance_loss;
+    out.loads = forward.pass().loads;
+    begin += n;
+  }
+  return out;
+}
+
+class TrainGolden : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(All, TrainGolden, ::testing::ValuesIn(names()),
+                         [](const auto& test) { return std::regex_replace(test.param, std::regex("\\W"), "_"); });
+
+TEST_P(TrainGolden, LossesAndGradients) {
+  const Golden golden(GetParam());
+  const std::unique_ptr<const Model> model = golden.masters.snapshot(1);
+  Gradients gradients;
+  const Losses got = step(golden, *model, golden.batch(0), {}, gradients);
+  EXPECT_NEAR(got.ce, golden.number("loss.ce"), kLossTolerance * golden.number("loss.ce"));
+  EXPECT_NEAR(got.total(), golden.number("loss.total"), kLossTolerance * golden.number("loss.total"));
+  if (golden.has_mtp()) {
+    EXPECT_NEAR(got.ce_mtp, golden.number("loss.ce_mtp"), kLossTolerance * golden.number("loss.ce_mtp"));
+    EXPECT_NEAR(got.balance, golden.number("loss.balance"), kLossTolerance * golden.number("loss.balance"));
+  }
+  const std::vector<Tensor> sums = golden.masters.gather(*model, gradients);
+  size_t compared = 0;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const std::string& name = golden.masters.parameters()[i].name;
+    ASSERT_TRUE(golden.file.has("grad." + name)) << name;
+    const Tensor want = golden.file.tensor("grad." + name);
+    ASSERT_EQ(sums[i].shape(), want.shape()) << name;
+    double worst = 0, largest = 0;
+    for (size_t j = 0; j < want.count(); ++j) {
+      worst = std::max(worst, std::abs(static_cast<double>(sums[i].data<float>()[j] - want.data<float>()[j])));
+      largest = std::max(largest, std::abs(static_cast<double>(want.data<float>()[j])));
+    }
+    EXPECT_LE(worst, kGradientTolerance * largest) << name;
+    ++compared;
+  }
+  size_t expected = 0;
+  for (const StoredRange& range : golden.file.ranges()) expected += range.info.name.starts_with("grad.");
+  EXPECT_EQ(compared, expected) << "every gradient of the file has a parameter";
+  for (const ExpertLoad& load : got.loads) {
+    const std::string name = "expert_counts." + load.gate.substr(0, load.gate.size() - std::string(".weight").size());
+    if (!golden.file.has(name)) continue;
+    const Tensor want = golden.file.tensor(name);
+    for (size_t e = 0; e < load.counts.size(); ++e) EXPECT_EQ(load.counts[e], want.data<int64_t>()[e]) << name << e;
+  }
+}
+
+/// spec/numerics.md 8: threads, micro-batches of whole sequences and activation checkpointing change no bit.
+TEST_P(TrainGolden, SameBitsHoweverComputed) {
+  const Golden golden(GetParam());
+  const std::unique_ptr<const Model> model = golden.masters.snapshot(1);
+  const std::vector<Sample> batch = golden.batch(0);
+  Gradients plain;
+  step(golden, *model, batch, {.threads = 1}, plain);
+  const std::vector<Tensor> want = golden.masters.gather(*model, plain);
+  for (const How& how :
+       {How{.threads = 3}, How{.threads = 2, .micro_batch = 1}, How{.micro_batch = 2, .recompute = true}}) {
+    Gradients gradients;
+    step(golden, *model, batch, how, gradients);
+    const std::vector<Tensor> got = golden.masters.gather(*model, gradients);
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_EQ(0, std::memcmp(got[i].bytes(), want[i].bytes(), got[i].size_bytes()))
+          << golden.masters.parameters()[i].name << ", threads " << how.threads << ", micro-batch " << how.micro_batch;
+  }
+}
+
+}  // namespace
+}  // namespace fathom
