@@ -16,6 +16,40 @@ double power(double base, uint64_t n) {
   return result;
 }
 
+/// What a step computes with, each rounded to f32 once.
+struct AdamWConstants {
+  explicit AdamWConstants(const AdamWStep& step)
+      : scale(step.scale),
+        beta1(static_cast<float>(step.beta1)),
+        rest1(static_cast<float>(1 - step.beta1)),
+        beta2(static_cast<float>(step.beta2)),
+        rest2(static_cast<float>(1 - step.beta2)),
+        correction1(static_cast<float>(1 - power(step.beta1, step.number))),
+        correction2(static_cast<float>(1 - power(step.beta2, step.number))),
+        decay(static_cast<float>(1 - step.learning_rate * step.weight_decay)),  // exactly 1 without decay
+        rate(static_cast<float>(step.learning_rate)),
+        eps(static_cast<float>(step.eps)) {}
+  float scale, beta1, rest1, beta2, rest2, correction1, correction2, decay, rate, eps;
+};
+
+/// The update of N values. The root has a loop of its own, since its errno keeps compilers from vectorising what shares
+/// a loop with it: 3 ns a value instead of 17 for N = 64 on Zen.
+template <size_t N>
+void adamw_values(float* __restrict p, const float* __restrict gradient, float* __restrict m, float* __restrict v,
+                  const AdamWConstants& c) {
+  float step[N], root[N];
+  for (size_t i = 0; i < N; ++i) {
+    const float g = gradient[i] * c.scale;
+    const float first = c.beta1 * m[i] + c.rest1 * g, second = c.beta2 * v[i] + c.rest2 * g * g;
+    m[i] = first;
+    v[i] = second;
+    step[i] = c.rate * (first / c.correction1);
+    root[i] = second / c.correction2;
+  }
+  for (size_t i = 0; i < N; ++i) root[i] = std::sqrt(root[i]);
+  for (size_t i = 0; i < N; ++i) p[i] = p[i] * c.decay - step[i] / (root[i] + c.eps);
+}
+
 }  // namespace
 
 double gradient_norm(std::span<const Tensor> gradients, ThreadPool& pool) {
@@ -30,20 +64,13 @@ void adamw_update(std::span<float> p, std::span<const float> gradient, std::span
                   const AdamWStep& step, ThreadPool& pool) {
   check(gradient.size() == p.size() && m.size() == p.size() && v.size() == p.size(), "AdamW over different lengths");
   check(step.number >= 1, "AdamW's steps count from 1");
-  const auto beta1 = static_cast<float>(step.beta1), rest1 = static_cast<float>(1 - step.beta1);
-  const auto beta2 = static_cast<float>(step.beta2), rest2 = static_cast<float>(1 - step.beta2);
-  const auto correction1 = static_cast<float>(1 - power(step.beta1, step.number));
-  const auto correction2 = static_cast<float>(1 - power(step.beta2, step.number));
-  const auto decay = static_cast<float>(1 - step.learning_rate * step.weight_decay);  // exactly 1 without decay
-  const auto rate = static_cast<float>(step.learning_rate), eps = static_cast<float>(step.eps);
+  const AdamWConstants constants(step);
+  constexpr size_t kValues = 64;
   for_blocks(pool, p.size(), [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const float g = gradient[i] * step.scale;
-      m[i] = beta1 * m[i] + rest1 * g;
-      v[i] = beta2 * v[i] + rest2 * g * g;
-      p[i] = p[i] * decay;
-      p[i] = p[i] - rate * (m[i] / correction1) / (std::sqrt(v[i] / correction2) + eps);
-    }
+    const AdamWConstants c = constants;
+    size_t i = begin;
+    for (; i + kValues <= end; i += kValues) adamw_values<kValues>(&p[i], &gradient[i], &m[i], &v[i], c);
+    for (; i < end; ++i) adamw_values<1>(&p[i], &gradient[i], &m[i], &v[i], c);
   });
 }
 

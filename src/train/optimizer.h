@@ -31,9 +31,9 @@ struct AdamWStep {
 ///   g = gradient * scale
 ///   m = beta1 * m + (1 - beta1) * g
 ///   v = beta2 * v + (1 - beta2) * g * g
-///   p = p * (1 - learning_rate * weight_decay)        (only if weight_decay is not 0)
+///   p = p * (1 - learning_rate * weight_decay)
 ///   p = p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-/// beta^t is a product of doubles by squaring: no libm. All spans have one length.
+/// beta^t is a product of doubles by squaring: no libm. All spans have one length, and none shares memory with another.
 void adamw_update(std::span<float> p, std::span<const float> gradient, std::span<float> m, std::span<float> v,
                   const AdamWStep& step, ThreadPool& pool);
 
