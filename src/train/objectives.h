@@ -52,7 +52,8 @@ enum class Divergence {
 /// A p below 1e-10 is taken as 1e-10 in log p. The mean is over counted tokens: divided by `count`, those of the whole
 /// update. Returns the derivatives [T, k + 1], each taken as if the others stood still (the caller's softmax couples
 /// them), and adds to `loss`. Throws Error naming the token where the teacher's values are no probabilities: outside
-/// [0, 1], or a sum above 1.001. Sources: arXiv:1503.02531; arXiv:2306.08543 for the reverse form.
+/// [0, 1], or a sum above 1.001. The logarithm is libm's. Sources: arXiv:1503.02531; arXiv:2306.08543 for the reverse
+/// form.
 std::vector<float> distillation_loss(std::span<const float> teacher, std::span<const float> student, size_t k,
                                      std::span<const uint8_t> counted, size_t count, Divergence divergence,
                                      double& loss);

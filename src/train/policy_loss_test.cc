@@ -216,7 +216,17 @@ TEST(PolicyLoss, DerivativesAreThoseOfTheLoss) {
     }
 }
 
-TEST(PolicyLoss, UnknownNamesAreRefused) { EXPECT_THROW(policy_objective("ppo"), Error); }
+TEST(PolicyLoss, PublishedSettingsByName) {
+  const PolicyObjective grpo = policy_objective("grpo"), dapo = policy_objective("dapo");
+  EXPECT_EQ(0.2, grpo.eps_high);
+  EXPECT_EQ(0.04, grpo.beta);
+  EXPECT_EQ(0.2, dapo.eps_low);
+  EXPECT_EQ(0.28, dapo.eps_high);
+  EXPECT_EQ(0, dapo.beta);
+  EXPECT_EQ(Deviation::kNone, policy_objective("dr_grpo").deviation);
+  EXPECT_EQ(LossMean::kLocalTokens, policy_objective("bnpo").mean);
+  EXPECT_THROW(policy_objective("ppo"), Error);
+}
 
 /// Rows of a padded [G, T] tensor, one after the other.
 std::vector<float> unpadded(const std::vector<float>& rows, const std::vector<size_t>& lengths) {
