@@ -50,6 +50,12 @@ void require_file(const fs::path& folder, const std::string& name, const JsonObj
                     ": the file is damaged or of another checkpoint"));
 }
 
+uint64_t count_of(const JsonObject& object, std::string_view key) {
+  const int64_t count = object.integer(key);
+  if (count < 0) throw Error(cat(object.what(), ": ", key, ": expected at least 0, found ", count));
+  return static_cast<uint64_t>(count);
+}
+
 void require_identity(const JsonObject& stored, const RunIdentity& identity) {
   for (const auto& [name, want] : identity) {
     if (!stored.has(name)) throw Error(cat(stored.what(), ": ", name, ": expected ", want, ", found none"));
@@ -112,6 +118,7 @@ TrainerProgress load_trainer_state(const fs::path& folder, const RunIdentity& id
   if (found != want)
     throw Error(cat(path.string(), ": expected checksum ", want, " for what it says, found ", printable(found),
                     ": the file is damaged"));
+  const TrainerProgress progress{count_of(object, "step"), count_of(object, "tokens")};
   require_identity(object.object("identity"), identity);
   const JsonObject files = object.object("files");
   if (!files.has(kTensors)) throw Error(cat(files.what(), ": expected ", kTensors, ", found none"));
@@ -121,7 +128,7 @@ TrainerProgress load_trainer_state(const fs::path& folder, const RunIdentity& id
   const std::vector<Tensor> stored = match_tensors(file, tensors);
   for (size_t i = 0; i < tensors.size(); ++i)
     std::memcpy(tensors[i].second.bytes(), stored[i].bytes(), stored[i].size_bytes());
-  return {static_cast<uint64_t>(object.integer("step")), static_cast<uint64_t>(object.integer("tokens"))};
+  return progress;
 }
 
 }  // namespace fathom

@@ -138,18 +138,24 @@ TEST_F(TrainerState, ForeignFilesAreRefused) {
   EXPECT_THAT(refusal(), HasSubstr("trainer.json"));
 }
 
-TEST_F(TrainerState, NamesOutsideTheFolderAreRefused) {
-  // With a checksum that fits, as a hostile author would write it.
-  replace("trainer.json", "\"model.safetensors\"", "\"../model.safetensors\"");
-  std::string message = refusal();
-  const std::string sign = "expected checksum ";
-  const size_t at = message.find(sign);
-  ASSERT_NE(std::string::npos, at);
-  const std::string want = message.substr(at + sign.size(), 16);
-  std::string all = text("trainer.json");
-  const size_t own = all.rfind("\"checksum\": \"") + 13;
-  write(dir_.path() / "trainer.json", all.replace(own, 16, want));
-  EXPECT_THAT(refusal(), HasSubstr("expected the name of a file beside it, found ../model.safetensors"));
+TEST_F(TrainerState, HostileFilesWithAChecksumThatFitsAreRefused) {
+  const std::string good = text("trainer.json");
+  const auto altered = [&](const std::string& from, const std::string& to) {
+    write(dir_.path() / "trainer.json", good);
+    replace("trainer.json", from, to);
+    const std::string message = refusal(), sign = "expected checksum ";
+    const size_t at = message.find(sign);
+    if (at == std::string::npos) return message;
+    std::string all = text("trainer.json");
+    const std::string own = "\"checksum\": \"";  // the last one is the file's own
+    write(dir_.path() / "trainer.json", all.replace(all.rfind(own) + own.size(), 16, message, at + sign.size(), 16));
+    return refusal();
+  };
+  EXPECT_THAT(altered("\"model.safetensors\"", "\"../model.safetensors\""),
+              HasSubstr("expected the name of a file beside it, found ../model.safetensors"));
+  EXPECT_NE("", altered("\"model.safetensors\"", "\"..\""));
+  EXPECT_THAT(altered("\"step\": 12", "\"step\": -1"), HasSubstr("step: expected at least 0, found -1"));
+  EXPECT_THAT(altered("\"tokens\": 3456", "\"tokens\": true"), HasSubstr("tokens: expected"));
 }
 
 }  // namespace
