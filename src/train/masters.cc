@@ -8,7 +8,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
-#include "train/new_checkpoint.h"
+#include "train/drawn_checkpoint.h"
 
 namespace fathom {
 namespace {
@@ -97,7 +97,7 @@ Masters Masters::from(const Checkpoint& checkpoint, size_t threads) {
 }
 
 Masters Masters::draw(const ModelConfig& config, const NewWeights& weights, size_t threads) {
-  return from(NewCheckpoint(config, weights), threads);
+  return from(DrawnCheckpoint(config, weights), threads);
 }
 
 Parameter* Masters::find(const std::string& name) {

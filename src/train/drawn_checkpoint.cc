@@ -1,4 +1,4 @@
-#include "train/new_checkpoint.h"
+#include "train/drawn_checkpoint.h"
 
 #include <bit>
 #include <cmath>
@@ -77,11 +77,11 @@ void fill_normal(Tensor& t, uint64_t key, double std) {
 
 }  // namespace
 
-bool NewCheckpoint::has(std::string_view name) const {
+bool DrawnCheckpoint::has(std::string_view name) const {
   return name.ends_with("eh_proj.weight") || name.ends_with("shared_head.norm.weight");
 }
 
-StoredTensor NewCheckpoint::find(std::string_view name) const {
+StoredTensor DrawnCheckpoint::find(std::string_view name) const {
   const Shape shape = shape_of(name, config_);
   Tensor t = zeros(DType::kF32, shape);
   if (shape.rank() == 2)

@@ -6,9 +6,9 @@ namespace fathom {
 
 struct NewWeights;
 
-class NewCheckpoint final : public Checkpoint {
+class DrawnCheckpoint final : public Checkpoint {
  public:
-  NewCheckpoint(const ModelConfig& config, const NewWeights& weights) : config_(config), weights_(weights) {}
+  DrawnCheckpoint(const ModelConfig& config, const NewWeights& weights) : config_(config), weights_(weights) {}
   const ModelConfig& config() const override { return config_; }
   const GenerationConfig& generation_config() const override { return generation_; }
   std::optional<TokenizerSpec> tokenizer() const override { return {}; }
