@@ -1,0 +1,122 @@
+#include "train/metrics.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+
+namespace fathom {
+namespace {
+
+constexpr const char* kFormat = "fathom.metrics";
+constexpr int64_t kVersion = 1;
+constexpr uint64_t kMaxBytes = uint64_t{4} << 30;
+
+[[noreturn]] void failed(const std::filesystem::path& path, const char* doing) {
+  const std::string message = cat(path.string(), ": ", doing, ": ", std::strerror(errno));
+  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) throw ResourceError(message);
+  throw Error(message);
+}
+
+/// JSON has no NaN and no infinity.
+json::value finite(const json::value& value) {
+  if (const double* x = value.if_double(); x && !std::isfinite(*x)) return nullptr;
+  if (const json::object* object = value.if_object()) {
+    json::object out;
+    for (const auto& [key, item] : *object) out[key] = finite(item);
+    return out;
+  }
+  if (const json::array* array = value.if_array()) {
+    json::array out;
+    for (const json::value& item : *array) out.push_back(finite(item));
+    return out;
+  }
+  return value;
+}
+
+/// The lines read, and where in the file the first line after `last_step`, or a half-written one, begins.
+struct Read {
+  Metrics metrics;
+  size_t end = 0;
+};
+
+Read read_until(const std::filesystem::path& path, int64_t last_step) {
+  const std::string text = read_text_file(path, kMaxBytes);
+  Read out;
+  int64_t before = -1;
+  size_t number = 0;
+  for (size_t at = 0, newline = 0; (newline = text.find('\n', at)) != std::string::npos; at = newline + 1) {
+    const std::string what = cat(path.string(), ":", ++number);
+    const json::value value = parse_json(std::string_view(text).substr(at, newline - at), what);
+    const JsonObject line(value, what);
+    if (number == 1) {
+      if (line.string_or("format", "") != kFormat || line.integer_or("version", 0) != kVersion)
+        throw Error(cat(what, ": expected format ", kFormat, " version ", kVersion, ", found ",
+                        line.string_or("format", "none"), " version ", line.integer_or("version", 0)));
+      out.metrics.header = line.raw();
+    } else {
+      const int64_t step = line.integer("step");
+      if (step <= before) throw Error(cat(what, ": step: expected more than ", before, ", found ", step));
+      if (step > last_step) break;
+      before = step;
+      out.metrics.steps.push_back(line.raw());
+    }
+    out.end = newline + 1;
+  }
+  if (number == 0) throw Error(cat(path.string(), ": expected a header line of ", kFormat, ", found none"));
+  return out;
+}
+
+}  // namespace
+
+Metrics read_metrics(const std::filesystem::path& path) {
+  return read_until(path, std::numeric_limits<int64_t>::max()).metrics;
+}
+
+MetricsLog::MetricsLog(const std::filesystem::path& path, const json::object& header) : path_(path) {
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+  if (fd_ < 0) failed(path_, "cannot be created");
+  json::object line{{"format", kFormat}, {"version", kVersion}};
+  for (const auto& [key, value] : header) line[key] = value;
+  write(line);
+}
+
+MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t last_step) : path_(path) {
+  const Read kept = read_until(path, last_step);
+  if (!kept.metrics.steps.empty()) last_step_ = kept.metrics.steps.back().at("step").to_number<int64_t>();
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd_ < 0) failed(path_, "cannot be written");
+  if (::ftruncate(fd_, static_cast<off_t>(kept.end)) != 0) failed(path_, "cannot be cut");
+}
+
+MetricsLog::~MetricsLog() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MetricsLog::append(const json::object& line) {
+  const json::value* step = line.if_contains("step");
+  check(step && step->is_int64() && step->get_int64() > last_step_, "steps of metrics ascend");
+  write(line);
+  last_step_ = step->get_int64();
+}
+
+void MetricsLog::write(const json::object& line) {
+  const std::string text = to_json(finite(line)) + "\n";
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t n = ::write(fd_, text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) failed(path_, "writing failed");
+    done += static_cast<size_t>(n);
+  }
+}
+
+void MetricsLog::sync() {
+  if (::fsync(fd_) != 0) failed(path_, "writing failed");
+}
+
+}  // namespace fathom

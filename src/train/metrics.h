@@ -1,0 +1,51 @@
+// metrics.jsonl of a run folder: a header line, then one JSON object per step. The trainer appends, the report reads.
+// One writer at a time (the run folder's lock); readers need no lock.
+//
+// Fields, all optional but step; "so far" counts from the run's beginning, over all resumes:
+//   step, tokens (so far), seconds (so far), loss, validation_loss, mtp_loss, balance_loss, learning_rate,
+//   gradient_norm, tokens_per_second, peak_share (of the machine's matrix peak, 0 to 1), expert_load (largest over
+//   mean), reward, validation_reward, length (mean tokens of an answer), truncated (share), kl, entropy, clip_low,
+//   clip_high (shares of tokens), ratio_mean, ratio_max, joules (so far), energy_source
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+
+namespace fathom {
+
+struct Metrics {
+  json::object header;              ///< {"format":"fathom.metrics","version":1, ...}
+  std::vector<json::object> steps;  ///< each with an integer "step", ascending
+};
+
+/// Reads the file. A last line that is not complete (a killed writer's) is left out. Throws Error naming file and line
+/// where the header is of another format or version, or another line is no object with a step above the last one.
+Metrics read_metrics(const std::filesystem::path& path);
+
+class MetricsLog {
+ public:
+  /// Creates the file with `header` (format and version are put first). Throws Error if it exists.
+  MetricsLog(const std::filesystem::path& path, const json::object& header);
+  /// Goes on with an existing file: lines of steps after `last_step` and a half-written last line are cut off.
+  MetricsLog(const std::filesystem::path& path, int64_t last_step);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+  /// Appends one line, whole unless the process or disk dies meanwhile. Numbers that are not finite become null.
+  /// `line` has an integer "step" above that of the line before. Throws ResourceError where the disk is full.
+  void append(const json::object& line);
+  /// Returns when all lines are on the disk. Called before a checkpoint is made visible.
+  void sync();
+
+ private:
+  void write(const json::object& line);
+  std::filesystem::path path_;
+  int fd_ = -1;
+  int64_t last_step_ = -1;
+};
+
+}  // namespace fathom
