@@ -117,6 +117,7 @@ fs::path models_folder() {
 }
 fs::path config_folder() { return folder("", "XDG_CONFIG_HOME", ".config"); }
 fs::path state_folder() { return folder("state", "XDG_STATE_HOME", ".local/state"); }
+fs::path token_cache_folder() { return folder("cache", "XDG_CACHE_HOME", ".cache") / "tokens"; }
 fs::path repack_folder() { return folder("cache", "XDG_CACHE_HOME", ".cache") / "repack"; }
 
 std::vector<std::string> installed_models() {

@@ -16,6 +16,8 @@ std::filesystem::path state_folder();
 /// $FATHOM_HOME/cache/repack, else $XDG_CACHE_HOME/fathom/repack, else ~/.cache/fathom/repack. Holds repacked weights:
 /// all in it can be made again.
 std::filesystem::path repack_folder();
+/// The same with tokens: encoded training texts, which can be made again too.
+std::filesystem::path token_cache_folder();
 
 /// A GGUF file or a Hugging Face folder: `model` itself where it is a path that exists; else OWNER/NAME in the models
 /// folder, and there the folder, or the only model file in it (the first part of a split one); or OWNER/NAME:FILE as

@@ -113,6 +113,16 @@ uint64_t Masters::count() const {
   return sum;
 }
 
+Masters Masters::with_values(const NamedTensors& values) const {
+  Masters out = *this;
+  for (const auto& [name, value] : values) {
+    Parameter* p = out.find(name.substr(name.find('.') + 1));
+    check(p && p->value.shape() == value.shape(), "a value for each parameter");
+    p->value = value;
+  }
+  return out;
+}
+
 std::unique_ptr<const Model> Masters::snapshot(size_t threads) const {
   const std::array lists = {&parameters_, &router_biases_};
   return load_model(MasterCheckpoint(config_, lists), {.threads = threads, .share_mtp = true});

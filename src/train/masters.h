@@ -36,6 +36,8 @@ class Masters {
   /// The parameter or router bias of that name; null where there is none.
   Parameter* find(const std::string& name);
   uint64_t count() const;  ///< numbers in all parameters
+  /// The same model with other values, by "PREFIX.NAME", whose memory it shares; the router biases stay shared too.
+  Masters with_values(const NamedTensors& values) const;
 
   /// A model packed from the masters as they are now.
   std::unique_ptr<const Model> snapshot(size_t threads) const;

@@ -78,7 +78,7 @@ class EpochSampler : public SequenceSampler {
     check(samples_.size() <= UINT32_MAX, "samples are counted in 32 bits");
     for (size_t i = 0; i < samples_.size(); ++i) {
       check(samples_[i].counts.size() == samples_[i].ids.size(), "a sample says of each token whether it counts");
-      if (samples_[i].ids.empty() || samples_[i].ids.size() > row_tokens)
+      if (samples_[i].ids.empty() || (row_tokens != 0 && samples_[i].ids.size() > row_tokens))
         throw Error(
             cat("training sample ", i, ": expected 1 to ", row_tokens, " tokens, found ", samples_[i].ids.size()));
     }
@@ -123,6 +123,10 @@ class EpochSampler : public SequenceSampler {
     Rows rows;
     std::multimap<size_t, size_t> room;  // tokens free -> row; equal ones in the order in which they came
     for (const uint32_t i : order) {
+      if (row_tokens_ == 0) {
+        rows.push_back({i});
+        continue;
+      }
       const size_t size = samples_[i].ids.size();
       const auto fit = room.lower_bound(size);
       const bool found = fit != room.end();

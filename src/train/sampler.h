@@ -32,6 +32,7 @@ std::unique_ptr<SequenceSampler> make_window_sampler(std::span<const TokenId> id
 /// epoch). In that order whole samples are packed into rows of at most `row_tokens`, each into the fullest row that
 /// still has room (best fit); samples of a row stay separate sequences, a row is only a share of the token budget. A
 /// step takes the next `rows` rows of the endless sequence of epochs; its samples come row by row.
+/// row_tokens 0: nothing is packed, a row is one sample.
 /// Throws Error if there are no samples, one is empty, or longer than a row.
 std::unique_ptr<SequenceSampler> make_epoch_sampler(std::vector<Sample> samples, size_t row_tokens, size_t rows,
                                                     uint64_t seed);

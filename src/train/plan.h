@@ -1,0 +1,27 @@
+// What a run will take before it takes it: memory, and multiply-adds. Numbers from the configuration; what memory is
+// planned is refused with the numbers where there is not enough. No state: thread-safe.
+#pragma once
+#include <cstdint>
+
+#include "train/masters.h"
+#include "train/recipe.h"
+
+namespace fathom {
+
+/// In bytes.
+struct TrainingMemory {
+  uint64_t parameters = 0;   ///< masters, their packed copy, gradients
+  uint64_t optimizer = 0;    ///< moments, average
+  uint64_t activations = 0;  ///< of a micro-batch, what its backward needs, and the cache pages
+  uint64_t logits = 0;       ///< of a tile of tokens
+  uint64_t total() const { return parameters + optimizer + activations + logits; }
+};
+
+/// `rows`: tokens of a micro-batch.
+TrainingMemory training_memory(const Masters& masters, const Recipe& recipe, uint64_t rows);
+
+/// Multiply-adds, each counted as two operations, of forward and both backwards of `rows` tokens: 6 a token for each
+/// weight of a matrix that it passes, and attention over sequences of `length`.
+double training_operations(const Masters& masters, uint64_t rows, uint64_t length);
+
+}  // namespace fathom

@@ -1,0 +1,112 @@
+#include "train/run_state.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/hash.h"
+#include "train/balance.h"
+
+namespace fathom {
+namespace {
+
+constexpr size_t kRecentLosses = 32;
+
+std::filesystem::path resumed_from(const TrainOptions& options, const RunFolder& folder) {
+  const std::optional<int64_t> latest = options.resume ? folder.latest_checkpoint() : std::nullopt;
+  return latest ? run_checkpoint_path(folder.path(), *latest) : std::filesystem::path();
+}
+
+/// What decides the bits of a run: the recipe but for what changes none of them.
+RunIdentity identity_of(const Recipe& recipe) {
+  Recipe r = recipe;
+  r.name.clear();
+  r.energy = {};
+  r.train.threads = 0, r.train.micro_batch = 0, r.train.recompute = false;
+  r.train.eval_every = r.train.eval_batches = r.train.save_every = r.train.sample_every = 0, r.train.keep = 2;
+  Blake2b256 hash;
+  hash.update(to_toml(r));
+  return {{"recipe", hash.hex()}, {"profile", recipe.train.profile}};
+}
+
+OptimizerOptions optimizer_options(const Recipe& recipe) {
+  const Recipe::Optimizer& o = recipe.optimizer;
+  return {o.name == "muon", o.betas[0], o.betas[1], o.eps, o.weight_decay, o.momentum};
+}
+
+bool is_finite(const Tensor& t) {
+  for (const float x : t.span<float>())
+    if (!std::isfinite(x)) return false;
+  return true;
+}
+
+}  // namespace
+
+RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
+    : recipe_(recipe),
+      identity_(identity_of(recipe)),
+      model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
+      optimizer_(model_.masters.parameters(), optimizer_options(recipe)),
+      recent_losses_(make_tensor(DType::kF64, {kRecentLosses})) {
+  for (double& loss : recent_losses_.span<double>()) loss = std::numeric_limits<double>::quiet_NaN();
+  if (recipe.optimizer.ema_decay > 0) {
+    ema_.emplace(model_.masters.parameters(), recipe.optimizer.ema_decay);
+    average_ = model_.masters.with_values(ema_->state());
+  }
+  if (const std::filesystem::path from = resumed_from(options, folder); !from.empty())
+    progress_ = load_trainer_state(from, identity_, tensors());
+}
+
+NamedTensors RunState::tensors() const {
+  NamedTensors out = optimizer_.state();
+  if (ema_)
+    for (auto& named : ema_->state()) out.push_back(std::move(named));
+  out.emplace_back("run.recent_losses", recent_losses_);
+  return out;
+}
+
+std::string RunState::what_is_wrong(const TrainStep& step, std::span<const Tensor> gradients) const {
+  if (!std::isfinite(step.loss)) return cat("the loss is ", step.loss);
+  if (!std::isfinite(step.gradient_norm)) {
+    for (size_t i = 0; i < gradients.size(); ++i)
+      if (!is_finite(gradients[i]))
+        return cat("the gradient of ", model_.masters.parameters()[i].name, " has values that are no numbers");
+    return cat("the gradient's norm is ", step.gradient_norm);
+  }
+  double sum = 0;
+  size_t n = 0;
+  for (const double loss : recent_losses_.span<double>())
+    if (!std::isnan(loss)) sum += loss, ++n;
+  if (recipe_.train.spike_factor > 0 && n == kRecentLosses && step.loss > recipe_.train.spike_factor * sum / static_cast<double>(n))
+    return cat("the loss ", step.loss, " is more than ", recipe_.train.spike_factor, " times the ",
+               sum / static_cast<double>(n), " of the last ", n, " steps");
+  return {};
+}
+
+void RunState::update(double learning_rate, float clip, std::span<const Tensor> gradients,
+                      std::span<const ExpertLoad> loads, double loss, Backend& backend, ThreadPool& pool) {
+  const auto multiply_add = [&](float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                                size_t b_stride, size_t M, size_t N, size_t K) {
+    backend.multiply_add(c, c_stride, a, a_row, a_col, b, b_stride, M, N, K);
+  };
+  optimizer_.step(gradients, learning_rate, clip, pool, multiply_add);
+  for (const ExpertLoad& load : loads) {
+    const std::string name = load.gate.substr(0, load.gate.rfind(".weight")) + ".e_score_correction_bias";
+    if (Parameter* bias = model_.masters.find(name); bias && recipe_.moe.bias_update_rate > 0)
+      update_router_bias(bias->value.span<float>(), load.counts, static_cast<float>(recipe_.moe.bias_update_rate));
+  }
+  if (ema_) ema_->update(pool);
+  const std::span<double> recent = recent_losses_.span<double>();
+  std::copy(recent.begin() + 1, recent.end(), recent.begin());
+  recent.back() = loss;
+}
+
+void RunState::save(const std::filesystem::path& folder) const {
+  const std::vector<std::string> files = write_model_folder(folder, model_);
+  if (ema_) {
+    std::filesystem::create_directory(folder / "ema");
+    write_model_folder(folder / "ema", model_, ema_->state());
+  }
+  save_trainer_state(folder, progress_, identity_, tensors(), files);
+}
+
+}  // namespace fathom

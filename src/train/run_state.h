@@ -1,0 +1,55 @@
+// All that a training step changes, and its checkpoints: masters, optimizer, average, router biases, progress.
+// Called by the training loop. One thread.
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "kernels/backend.h"
+#include "ops/context.h"
+#include "train/ema.h"
+#include "train/optimizer.h"
+#include "train/run_folder.h"
+#include "train/start_model.h"
+#include "train/trainer.h"
+#include "train/trainer_state.h"
+
+namespace fathom {
+
+class RunState {
+ public:
+  /// The recipe's start, or the newest checkpoint of the folder where options.resume says so (the start where it has
+  /// none). Throws Error naming what is damaged or belongs to another recipe.
+  RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads);
+
+  const StartModel& model() const { return model_; }
+  const TrainerProgress& progress() const { return progress_; }
+  /// What evaluation uses: the average of the weights where the recipe keeps one, else the masters.
+  const Masters& judged() const { return average_ ? *average_ : model_.masters; }
+
+  /// Empty, or why a step must not change the weights: a loss or gradient that is no number (names the tensor), or a
+  /// loss above train.spike_factor times the mean of the last ones.
+  std::string what_is_wrong(const TrainStep& step, std::span<const Tensor> gradients) const;
+  /// One optimizer step, balance of the routers, average.
+  void update(double learning_rate, float clip, std::span<const Tensor> gradients, std::span<const ExpertLoad> loads,
+              double loss, Backend& backend, ThreadPool& pool);
+  /// A step is over, updated or not.
+  void advance(uint64_t tokens) { ++progress_.step, progress_.tokens += tokens; }
+
+  /// Writes model and state into an empty folder; the average as a model folder of its own, ema/.
+  void save(const std::filesystem::path& folder) const;
+
+ private:
+  NamedTensors tensors() const;
+
+  const Recipe& recipe_;
+  RunIdentity identity_;
+  StartModel model_;
+  Optimizer optimizer_;
+  std::optional<Ema> ema_;
+  std::optional<Masters> average_;  // shares the average's memory
+  Tensor recent_losses_;            // [n] f64, the newest last; NaN: none yet
+  TrainerProgress progress_;
+};
+
+}  // namespace fathom
