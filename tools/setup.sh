@@ -54,6 +54,7 @@ mold links the test programs fast
 libgtest-dev the tests' framework
 libgmock-dev the tests' matchers
 tmux a terminal for the tests of the chat
+bubblewrap a sandbox for programs that give rewards
 clang-14 compiles the fuzz targets
 libclang-rt-14-dev feeds them (libFuzzer)
 clang-format-14 checks the code's form

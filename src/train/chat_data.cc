@@ -45,23 +45,12 @@ class Reader {
   ChatData take() { return std::move(data_); }
 
  private:
-  /// Ids of text from outside.
-  std::vector<TokenId> encode(const std::string& text) {
-    std::vector<TokenId> ids = tokenizer_.encode(text);
-    if (tokenizer_.encode(text, {.parse_special = true}) != ids) ++data_.literal_tokens;
-    return ids;
-  }
-
   void add_completion(const JsonObject& line, const std::string& prompt, const std::string& completion) {
-    const TokenizerSpec& spec = tokenizer_.spec();
-    Sample sample;
-    if (spec.add_bos && spec.bos) append(sample, {&*spec.bos, 1}, 0);
-    if (!prompt.empty()) append(sample, encode(prompt), 0);
-    append(sample, encode(completion), 1);
-    if (spec.eos) append(sample, {&*spec.eos, 1}, 1);
-    if (!spec.eos) ++data_.without_end;
+    for (const std::string* text : {&prompt, &completion})
+      if (tokenizer_.encode(*text, {.parse_special = true}) != tokenizer_.encode(*text)) ++data_.literal_tokens;
+    if (!tokenizer_.spec().eos) ++data_.without_end;
     ++data_.turns;
-    keep(line, std::move(sample));
+    keep(line, completion_sample(tokenizer_, prompt, completion));
   }
 
   void add_conversation(const JsonObject& line, const json::array& context, const json::array& learned) {
@@ -127,6 +116,17 @@ class Reader {
 };
 
 }  // namespace
+
+Sample completion_sample(const Tokenizer& tokenizer, std::string_view prompt, std::string_view completion) {
+  const TokenizerSpec& spec = tokenizer.spec();
+  Sample sample;
+  if (spec.add_bos && spec.bos) append(sample, {&*spec.bos, 1}, 0);
+  append(sample, tokenizer.encode(prompt), 0);
+  append(sample, tokenizer.encode(completion), 1);
+  if (spec.eos) append(sample, {&*spec.eos, 1}, 1);
+  if (!sample.counts.empty()) sample.counts[0] = 0;  // nothing stands before it
+  return sample;
+}
 
 ChatData read_chat_data(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
                         const ChatTemplate* chat_template, const ChatDataOptions& options,

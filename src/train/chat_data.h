@@ -34,6 +34,10 @@ struct ChatData {
   uint64_t literal_tokens = 0;   ///< texts, prompts and completions that spell a control token, which stays text
 };
 
+/// A prompt and what is to be learned behind it, as at inference: BOS where the tokenizer adds it, the two texts
+/// encoded apart, EOS where the tokenizer has one. completion and EOS count. Control tokens in the texts stay text.
+Sample completion_sample(const Tokenizer& tokenizer, std::string_view prompt, std::string_view completion);
+
 /// Reads JSONL files. A line is one of
 ///   {"messages": [{role, content, reasoning_content?, tool_calls?}, ...], "tools": [...]?}: the ids of the model's own
 ///     template; content, thinking, tool calls and the end-of-turn token of every assistant message count, headers do
@@ -41,9 +45,8 @@ struct ChatData {
 ///     template rewrites earlier turns (drops their thinking), it becomes a sample of its own, with its prompt as at
 ///     inference;
 ///   {"prompt": [messages], "completion": [messages], "tools"?}: the same; only the completion's messages count;
-///   {"prompt": "...", "completion": "..."}: BOS where the tokenizer adds it, both texts, EOS; the completion and EOS
-///     count. The two are encoded apart, as at inference;
-///   {"text": "..."}: BOS where the tokenizer adds it, the text, EOS; all that have something before them count.
+///   {"prompt": "...", "completion": "..."}: completion_sample;
+///   {"text": "..."}: the same with an empty prompt; a token that begins the sample does not count.
 /// `chat_template` null: the model has none. `progress` counts the files' bytes. Throws Error naming file, line, key,
 /// expectation and finding: another form, a conversation without an assistant message, a sample too long.
 ChatData read_chat_data(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,

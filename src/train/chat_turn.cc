@@ -92,8 +92,6 @@ void take_thinking_apart(ChatMessage& message) {
   const size_t begin = before == kOpen ? text.find(kOpen) + kOpen.size() : 0;
   std::string thinking(trimmed(text.substr(begin, close - begin)));
   std::string content(without_leading(text.substr(close + kClose.size()), "\r\n"));
-  message.written =
-      before == kOpen ? std::string(without_leading(text, kSpace)) : cat(kOpen, '\n', without_leading(text, "\r\n"));
   message.thinking = std::move(thinking);
   message.content = std::move(content);
 }
@@ -143,13 +141,14 @@ ChatMessage ChatTurnEncoder::message(const json::value& value, const std::string
   return out;
 }
 
-json::object ChatTurnEncoder::message_json(const ChatMessage& message, std::string content, bool thinking_apart) const {
+json::object ChatTurnEncoder::message_json(const ChatMessage& message, std::string_view content,
+                                           bool thinking_apart) const {
   json::object out = message.as_given;
-  out["content"] = std::move(content);
+  out["content"] = content;
   if (thinking_apart && !message.thinking.empty()) out["reasoning_content"] = message.thinking;
   if (message.tool_calls.empty()) return out;
   out["tool_calls"] = message.tool_calls;
-  if (out["content"].get_string().empty()) out["content"] = nullptr;
+  if (content.empty()) out["content"] = nullptr;
   return out;
 }
 
@@ -172,7 +171,7 @@ std::vector<TextPiece> ChatTurnEncoder::render(const View& view, const json::obj
 
 /// What the template writes behind an answer's content: tool calls and the end of the turn.
 std::vector<TextPiece> ChatTurnEncoder::ending(const View& view) const {
-  const json::object last = message_json(view.turn, std::string(kStandIn), false);
+  const json::object last = message_json(view.turn, kStandIn, false);
   const Pieces pieces = render(view, &last, false);
   const std::string text = joined(pieces);
   const size_t at = text.find(kStandIn);
@@ -185,7 +184,7 @@ std::vector<TextPiece> ChatTurnEncoder::ending(const View& view) const {
   return out;
 }
 
-void ChatTurnEncoder::finish(ChatTurn& turn, Pieces completion) const {
+void ChatTurnEncoder::finish(ChatTurn& turn, const Pieces& completion) const {
   turn.completion = tokenizer_.encode(with_tags(completion, format_));
   // What the template writes behind the end token (a line break) belongs to the next prompt.
   const auto end = std::find_if(turn.completion.begin(), turn.completion.end(),
@@ -210,9 +209,8 @@ ChatTurn ChatTurnEncoder::encode(std::span<const ChatMessage> messages, const js
   const View view{messages.first(messages.size() - 1), messages.back(), tools};
   const ChatMessage& answer = view.turn;
   // The whole text of the answer, for templates that know no reasoning_content.
-  const std::string text = answer.thinking.empty() ? answer.content
-                           : !answer.written.empty()
-                               ? answer.written
+  const std::string text = answer.thinking.empty()
+                               ? answer.content
                                : cat(kOpen, '\n', answer.thinking, '\n', kClose, "\n\n", answer.content);
   const json::object last = message_json(answer, knows_reasoning_ ? answer.content : text, knows_reasoning_);
   const Pieces prompt = render(view, nullptr, true), full = render(view, &last, false);
@@ -227,18 +225,11 @@ ChatTurn ChatTurnEncoder::encode(std::span<const ChatMessage> messages, const js
   if (!answer.thinking.empty() && state == PromptState::kClosed)
     throw Error("chat template: expected a place for the answer's thinking, found a prompt that closes thinking");
   std::string body = text;
-  if (state == PromptState::kOpen) {  // the prompt has the opening tag already, and perhaps a line break
-    const bool new_line = prompt_text.back() == '\n';
-    if (!answer.written.empty()) {
-      body = body.substr(kOpen.size());
-      if (new_line) body = without_leading(body, "\r\n");
-    } else {
-      body = cat(answer.thinking, new_line ? "\n" : "", kClose, new_line ? "\n\n" : "", answer.content);
-    }
-  }
+  if (state == PromptState::kOpen)  // the prompt has the opening tag already, and perhaps a line break
+    body = prompt_text.back() == '\n' ? text.substr(kOpen.size() + 1) : cat(answer.thinking, kClose, answer.content);
   Pieces completion{{std::move(body), false}};
   for (TextPiece& piece : ending(view)) completion.push_back(std::move(piece));
-  finish(turn, std::move(completion));
+  finish(turn, completion);
   return turn;
 }
 

@@ -17,7 +17,6 @@ struct ChatMessage {
   json::object as_given;      ///< role and any further keys, without content, thinking and calls
   std::string role, content;  ///< content without the thinking
   std::string thinking;       ///< of an assistant, without white space around it; empty: none
-  std::string written;        ///< content as the data has it if that holds <think>...</think>, else empty
   json::array tool_calls;     ///< [{type, function: {name, arguments}}], the arguments as the template wants them
   bool is_assistant() const { return role == "assistant"; }
 };
@@ -51,9 +50,9 @@ class ChatTurnEncoder {
   using Pieces = std::vector<TextPiece>;
   struct View;
   Pieces render(const View& view, const json::object* last, bool add_generation_prompt) const;
-  json::object message_json(const ChatMessage& message, std::string content, bool thinking_apart) const;
+  json::object message_json(const ChatMessage& message, std::string_view content, bool thinking_apart) const;
   Pieces ending(const View& view) const;
-  void finish(ChatTurn& turn, Pieces completion) const;
+  void finish(ChatTurn& turn, const Pieces& completion) const;
   ChatTurn without_prefill(const Pieces& prompt, const Pieces& full) const;
 
   const Tokenizer& tokenizer_;

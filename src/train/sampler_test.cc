@@ -93,11 +93,13 @@ TEST(EpochSampler, EveryEpochShowsEachSampleOnceInAnotherOrder) {
   for (uint64_t epoch = 1; epoch <= 3; ++epoch) {
     const uint64_t first = step;
     std::vector<TokenId> seen;
+    std::vector<size_t> rows;
     for (; step < sampler->steps(epoch); ++step) {
       const std::vector<Sample> row = sampler->batch(step);
       size_t tokens = 0;
       for (const Sample& sample : row) tokens += sample.ids.size();
       EXPECT_LE(tokens, 64u);
+      rows.push_back(tokens);
       for (const TokenId name : names(row)) seen.push_back(name);
     }
     epochs.push_back(seen);
@@ -107,6 +109,8 @@ TEST(EpochSampler, EveryEpochShowsEachSampleOnceInAnotherOrder) {
     std::iota(all.begin(), all.end(), 1);
     EXPECT_EQ(sorted, all);
     EXPECT_LE((step - first) * 64, total * 11 / 10) << "rows are nine tenths full or more";
+    std::sort(rows.begin(), rows.end());
+    EXPECT_GT(rows[0] + rows[1], 64u) << "no row is begun where one has room";
   }
   EXPECT_NE(epochs[0], epochs[1]);
   EXPECT_NE(epochs[1], epochs[2]);
@@ -119,6 +123,8 @@ TEST(EpochSampler, ASampleGoesIntoTheFullestRowWithRoom) {
   for (uint64_t seed = 0; seed < 2400; ++seed)
     two += make_epoch_sampler(samples_of({7, 6, 4, 3}), 10, 1, seed)->steps(1) == 2 ? 1 : 0;
   EXPECT_NEAR(two, 1600, 90);
+  for (uint64_t seed = 0; seed < 8; ++seed)
+    EXPECT_EQ(make_epoch_sampler(samples_of({9, 1}), 10, 1, seed)->steps(1), 1u) << "the last token of a row";
 }
 
 TEST(EpochSampler, AStepNeedsNoHistory) {
