@@ -1,12 +1,11 @@
 #include "train/recipe.h"
 
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
-
 #include <cmath>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/toml.h"
+#include "text/utf8.h"
 #include "train/recipe_table.h"
 
 namespace fathom {
@@ -117,12 +116,7 @@ const RecipeKey& known_key(std::string_view section, std::string_view key, std::
 }
 
 void read_file(Recipe& recipe, const fs::path& path) {
-  toml::table file;
-  try {
-    file = toml::parse(read_text_file(path, kMaxRecipeBytes), path.string());
-  } catch (const toml::parse_error& e) {
-    throw Error(cat(path.string(), ":", e.source().begin.line, ": expected TOML, found: ", e.description()));
-  }
+  const toml::table file = parse_toml(read_text_file(path, kMaxRecipeBytes), path.string());
   const fs::path base = fs::absolute(path).parent_path();
   const auto read_value = [&](std::string_view section, std::string_view key, const toml::node& node) {
     const std::string name = section.empty() ? std::string(key) : cat(section, ".", key);
@@ -152,8 +146,8 @@ toml::table override_value(const RecipeKey& key, const std::string& text) {
   const bool list = std::holds_alternative<std::vector<std::string>*>(slot);
   toml::table parsed;
   try {
-    parsed = toml::parse("value = " + text);
-  } catch (const toml::parse_error&) {
+    parsed = parse_toml("value = " + text, "");
+  } catch (const Error&) {
     parsed.clear();
   }
   const bool one_value = parsed.size() == 1 && parsed.contains("value");
@@ -166,6 +160,7 @@ toml::table override_value(const RecipeKey& key, const std::string& text) {
 
 void apply_override(Recipe& recipe, const std::string& text) {
   const std::string where = "--set " + text;
+  if (valid_utf8_prefix(text) != text.size()) throw Error(cat(where, ": expected UTF-8, found other bytes"));
   const size_t equals = text.find('=');
   if (equals == std::string::npos) throw Error(cat(where, ": expected key=value, found no '='"));
   const std::string name = text.substr(0, equals);

@@ -83,6 +83,8 @@ TEST_F(Recipes, NamesWhatIsWrong) {
   EXPECT_EQ(refusal("[train]\nlearning_rate = 1\n"),
             ":2: train.learning_rate: expected a key of a recipe, found an unknown one (the nearest known is "
             "optimizer.learning_rate)");
+  EXPECT_EQ(refusal("[train]\nbetas = 1\n"),
+            ":2: train.betas: expected a key of a recipe, found an unknown one (the nearest known is optimizer.betas)");
   EXPECT_EQ(refusal("[optimiser]\neps = 1\n"),
             ":2: optimiser.eps: expected a key of a recipe, found an unknown one (the nearest known is optimizer.eps)");
   EXPECT_EQ(refusal("train = 3\n"), ":1: train: expected a section [train], found 3");
@@ -99,10 +101,12 @@ TEST_F(Recipes, NamesWhatIsWrong) {
   EXPECT_EQ(refusal("[data]\ntrain = 'a.txt'\n"), ":2: data.train: expected a list of paths, found 'a.txt'");
   EXPECT_EQ(refusal("[data]\npacking = 1\n"), ":2: data.packing: expected true or false, found 1");
   EXPECT_EQ(refusal("seed = 1\nseed = 2\n").substr(0, 28), ":2: expected TOML, found: Er");
+  EXPECT_EQ(refusal("seed = 2024-01-01 0\n").substr(0, 16), ": expected TOML,");
   EXPECT_EQ(refusal(kSmall, {"train.steps=many"}),
             "--set train.steps=many: expected a whole number from 1, found 'many'");
   EXPECT_EQ(refusal(kSmall, {"train.step=1"}),
             "--set train.step=1: expected a key of a recipe, found an unknown one (the nearest known is train.steps)");
+  EXPECT_EQ(refusal(kSmall, {"name=\xff"}), "--set name=\xff: expected UTF-8, found other bytes");
   EXPECT_EQ(refusal(kSmall, {"seed"}), "--set seed: expected key=value, found no '='");
   EXPECT_EQ(refusal(kSmall, {"seed=1\nstage='sft'"}).substr(0, 12), "--set seed=1");
   EXPECT_THROW(read_recipe(dir_.path() / "absent.toml"), Error);
