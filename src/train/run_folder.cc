@@ -192,18 +192,20 @@ NewCheckpoint RunFolder::begin_checkpoint(int64_t step) {
   return NewCheckpoint(place);
 }
 
+void RunFolder::remove_checkpoint(int64_t step) {
+  const fs::path place = run_checkpoint_path(path_, step);
+  fs::path aside = place;
+  aside += kRemoving;
+  fs::rename(place, aside);  // so that no half checkpoint ever bears a checkpoint's name
+  fs::remove_all(aside);
+}
+
 std::vector<int64_t> RunFolder::prune(int64_t keep, std::optional<int64_t> best) {
   check(keep >= 1, "the newest checkpoint is never removed");
   std::vector<int64_t> steps = run_checkpoints(path_);
   steps.resize(steps.size() - std::min(steps.size(), static_cast<size_t>(keep)));
   std::erase_if(steps, [&](int64_t step) { return step == best; });
-  for (const int64_t step : steps) {
-    const fs::path place = run_checkpoint_path(path_, step);
-    fs::path aside = place;
-    aside += kRemoving;
-    fs::rename(place, aside);  // so that no half checkpoint ever bears a checkpoint's name
-    fs::remove_all(aside);
-  }
+  for (const int64_t step : steps) remove_checkpoint(step);
   return steps;
 }
 

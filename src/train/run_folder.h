@@ -65,6 +65,8 @@ class RunFolder {
   std::optional<int64_t> latest_checkpoint() const;
   /// Begins the checkpoint of a step that has none.
   NewCheckpoint begin_checkpoint(int64_t step);
+  /// Removes one, as when it turned out to be damaged and the run goes on from an older one.
+  void remove_checkpoint(int64_t step);
   /// Removes all checkpoints but the newest `keep` (at least 1) and `best`. Returns the removed steps. A process killed
   /// meanwhile leaves no half checkpoint behind.
   std::vector<int64_t> prune(int64_t keep, std::optional<int64_t> best);

@@ -155,6 +155,9 @@ TEST_F(RunFolders, PruneKeepsTheNewestAndTheBest) {
   EXPECT_EQ(run.prune(2, 4), (std::vector<int64_t>{2, 8}));
   EXPECT_EQ(run_checkpoints(path()), (std::vector<int64_t>{4, 16, 100}));
   EXPECT_EQ(run.prune(1, 100), (std::vector<int64_t>{4, 16}));
+  run.remove_checkpoint(100);
+  EXPECT_EQ(run.latest_checkpoint(), std::nullopt);
+  save(run, 100);
   EXPECT_EQ(run.prune(5, std::nullopt), std::vector<int64_t>{});
   EXPECT_EQ(names(path() / "checkpoints"), (std::vector<std::string>{"step-007", "step-100"}));
 }
