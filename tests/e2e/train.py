@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""fathom train: a run from nothing to a model that answers; kills and resumes with the same bits; what is refused."""
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from _fathom import FATHOM, run
+
+TEXT = "to be, or not to be, that is the question: " * 60
+CONFIG = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+          "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+          "rope_theta": 10000.0, "tie_word_embeddings": True}
+V3 = {**CONFIG, "model_type": "deepseek_v3", "num_key_value_heads": 2, "moe_intermediate_size": 16,
+      "n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+      "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0, "scoring_func": "sigmoid",
+      "topk_method": "noaux_tc", "q_lora_rank": None, "kv_lora_rank": 16, "qk_nope_head_dim": 8,
+      "qk_rope_head_dim": 8, "v_head_dim": 16, "num_nextn_predict_layers": 1, "tie_word_embeddings": False}
+RECIPE = """
+stage = "pretrain"
+[model]
+config = "config.json"
+tokenizer = "characters"
+[data]
+train = ["text.txt"]
+validation_fraction = 0.1
+context = 16
+[optimizer]
+learning_rate = 1e-2
+warmup_steps = 3
+schedule = "cosine"
+ema_decay = 0.9
+[train]
+steps = 24
+batch = 4
+eval_every = 8
+save_every = 6
+threads = 2
+"""
+
+
+class Train(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        os.environ["FATHOM_HOME"] = str(self.folder / "home")
+        self.addCleanup(os.environ.pop, "FATHOM_HOME")
+        (self.folder / "text.txt").write_text(TEXT)
+        self.write(CONFIG)
+
+    def write(self, config, recipe=RECIPE):
+        (self.folder / "config.json").write_text(json.dumps(config))
+        (self.folder / "recipe.toml").write_text(recipe)
+
+    def train(self, out, *flags):
+        return run("train", self.folder / "recipe.toml", "--out", self.folder / out, *flags)
+
+    def weights(self, out, step=24):
+        return (self.folder / out / "checkpoints" / f"step-{step}" / "model.safetensors").read_bytes()
+
+    def start(self, *arguments):
+        return subprocess.Popen([FATHOM, "train", *map(str, arguments)], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+
+    def kill_when(self, out, there, how):
+        """Starts a run and sends it `how` when `there` exists in its folder; True: it had not ended before."""
+        process = self.start(self.folder / "recipe.toml", "--out", self.folder / out, "--set", "train.steps=100000",
+                             "--set", "optimizer.schedule=constant")
+        while process.poll() is None and not (self.folder / out / there).exists():
+            time.sleep(0.002)
+        process.send_signal(how)
+        process.communicate()
+        return process.returncode
+
+    def test_learns_and_answers(self):
+        code, printed, error = self.train("run", "--json")
+        self.assertEqual(code, 0, error)
+        out = json.loads(printed)
+        self.assertEqual((out["format"], out["step"], out["stopped"]), ("fathom.train", 24, False))
+        lines = [json.loads(line) for line in (self.folder / "run" / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([line["step"] for line in lines[1:]], list(range(1, 25)))
+        self.assertLess(lines[-1]["loss"], 0.7 * lines[1]["loss"])
+        self.assertEqual([line["step"] for line in lines[1:] if "validation_loss" in line], [6, 8, 12, 16, 18, 24])
+        self.assertIn("Wh", error)
+        self.assertIn("free", error)
+        self.assertIn("<svg", (self.folder / "run" / "report.html").read_text())
+        self.assertTrue((self.folder / "run" / "checkpoints" / "step-24" / "ema" / "model.safetensors").exists())
+        code, printed, error = run("run", out["checkpoint"], "--raw", "to be", "--max-tokens", 4, "--temperature", 0)
+        self.assertEqual(code, 0, error)
+        self.assertTrue(printed.strip(), error)
+        code, printed, error = self.train("run")
+        self.assertEqual(code, 1, "a run folder is not overwritten")
+
+    def test_same_bits_after_kills(self):
+        """Killed right after its start, at a checkpoint, and while it goes on: the same weights in the end."""
+        for name, config in (("llama", CONFIG), ("v3", V3)):
+            self.write(config)
+            self.assertEqual(self.train(f"{name}-whole")[0], 0)
+            for there in ("metrics.jsonl", "checkpoints/step-6", "checkpoints/step-12.writing"):
+                out = f"{name}-{there.replace('/', '-')}"
+                process = self.start(self.folder / "recipe.toml", "--out", self.folder / out)
+                while process.poll() is None and not (self.folder / out / there).exists():
+                    time.sleep(0.001)
+                process.kill()
+                process.communicate()
+                code, _, error = run("train", "--resume", self.folder / out)
+                self.assertEqual(code, 0, error)
+                self.assertEqual(self.weights(out), self.weights(f"{name}-whole"), f"{name} killed at {there}")
+                steps = [json.loads(line)["step"] for line in
+                         (self.folder / out / "metrics.jsonl").read_text().splitlines()[1:]]
+                self.assertEqual(steps, list(range(1, 25)))
+
+    def test_same_bits_however_computed(self):
+        self.write(V3)
+        self.assertEqual(self.train("plain")[0], 0)
+        for flags in (("train.threads=1",), ("train.micro_batch=1",), ("train.recompute=true", "train.threads=3")):
+            out = "-".join(flags)
+            code, _, error = self.train(out, *[word for flag in flags for word in ("--set", flag)])
+            self.assertEqual(code, 0, error)
+            self.assertEqual(self.weights(out), self.weights("plain"), out)
+
+    def test_sigterm_saves_and_ends(self):
+        for how in (signal.SIGTERM, signal.SIGINT):
+            out = f"signal-{how}"
+            self.assertEqual(self.kill_when(out, "checkpoints/step-6", how), 130)
+            kept = sorted(path.name for path in (self.folder / out / "checkpoints").iterdir())
+            self.assertTrue(kept and all(name.startswith("step-") and "." not in name for name in kept), kept)
+
+    def test_a_loss_that_is_no_number(self):
+        """A weight that is none: the run stops at the last good state, or leaves batches out, as the recipe says."""
+        self.assertEqual(self.train("first", "--set", "train.steps=4")[0], 0)
+        broken = self.folder / "broken"
+        shutil.copytree(self.folder / "first" / "checkpoints" / "step-4", broken)
+        file = broken / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-4] + struct.pack("<f", math.nan))
+        from_broken = RECIPE.replace('config = "config.json"', f'start = "{broken}"').replace(
+            'tokenizer = "characters"', "")
+        self.write(CONFIG, from_broken)
+        code, _, error = self.train("stop", "--set", "train.on_nan=stop")
+        self.assertEqual(code, 1, error)
+        self.assertRegex(error, "step 1: the loss is -?nan; the run stops at the state before it")
+        code, _, error = self.train("skip", "--set", "train.on_nan=skip", "--set", "train.steps=4")
+        self.assertEqual(code, 0, error)
+        self.assertRegex(error, "note: step 2: the loss is -?nan")
+
+    def test_refused(self):
+        for flags, said in ((("train.stepz=3",), "train.steps"), (("data.context=65",), "max_position_embeddings"),
+                            (("data.train=none.txt",), "none.txt"), (("lora.rank=4",), "lora.rank")):
+            code, _, error = self.train("refused-" + flags[0], "--set", flags[0])
+            self.assertNotEqual(code, 0)
+            self.assertIn(said, error)
+        (self.folder / "empty").mkdir()
+        code, _, error = run("train", "--resume", self.folder / "empty")
+        self.assertEqual(code, 1)
+        self.assertIn("recipe.toml", error)
+        code, printed, error = run("train", "--help-recipe")
+        self.assertEqual(code, 0)
+        self.assertIn("learning_rate", printed)
+
+
+if __name__ == "__main__":
+    unittest.main()
