@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "formats/atomic_file.h"
 
 namespace fathom {
 namespace {
@@ -38,6 +39,8 @@ json::value finite(const json::value& value) {
   }
   return value;
 }
+
+std::string line_text(const json::object& line) { return to_json(finite(line)) + "\n"; }
 
 /// The lines read, and where in the file the first line after `last_step`, or a half-written one, begins.
 struct Read {
@@ -79,11 +82,15 @@ Metrics read_metrics(const std::filesystem::path& path) {
 }
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, const json::object& header) : path_(path) {
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
-  if (fd_ < 0) failed(path_, "cannot be created");
+  if (std::filesystem::exists(path_)) throw Error(cat(path_.string(), ": expected no such file, found one"));
   json::object line{{"format", kFormat}, {"version", kVersion}};
   for (const auto& [key, value] : header) line[key] = value;
-  write(line);
+  const std::string text = line_text(line);
+  AtomicFile file(path_);  // a process killed here leaves no file without a header
+  file.write(text.data(), text.size());
+  file.commit();
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd_ < 0) failed(path_, "cannot be written");
 }
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t last_step) : path_(path) {
@@ -101,18 +108,14 @@ MetricsLog::~MetricsLog() {
 void MetricsLog::append(const json::object& line) {
   const json::value* step = line.if_contains("step");
   check(step && step->is_int64() && step->get_int64() > last_step_, "steps of metrics ascend");
-  write(line);
-  last_step_ = step->get_int64();
-}
-
-void MetricsLog::write(const json::object& line) {
-  const std::string text = to_json(finite(line)) + "\n";
+  const std::string text = line_text(line);
   for (size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd_, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) failed(path_, "writing failed");
     done += static_cast<size_t>(n);
   }
+  last_step_ = step->get_int64();
 }
 
 void MetricsLog::sync() {

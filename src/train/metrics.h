@@ -28,7 +28,7 @@ Metrics read_metrics(const std::filesystem::path& path);
 
 class MetricsLog {
  public:
-  /// Creates the file with `header` (format and version are put first). Throws Error if it exists.
+  /// Creates the file with `header` (format and version are put first), whole or not at all. Throws Error if it exists.
   MetricsLog(const std::filesystem::path& path, const json::object& header);
   /// Goes on with an existing file: lines of steps after `last_step` and a half-written last line are cut off.
   MetricsLog(const std::filesystem::path& path, int64_t last_step);
@@ -42,7 +42,6 @@ class MetricsLog {
   void sync();
 
  private:
-  void write(const json::object& line);
   std::filesystem::path path_;
   int fd_ = -1;
   int64_t last_step_ = -1;

@@ -185,6 +185,7 @@ std::vector<std::vector<std::string>> summary_table(std::span<const RunReport> r
   }
   for (const Column& column : kColumns) {
     std::vector<std::string> cells;
+    cells.reserve(runs.size());
     for (const json::object& summary : summaries) cells.push_back(cell_of(summary, column.key));
     if (std::all_of(cells.begin(), cells.end(), [](const std::string& text) { return text.empty(); })) continue;
     rows[0].emplace_back(column.title);
