@@ -1,14 +1,12 @@
 #include "cli/settings.h"
 
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/toml.h"
 
 namespace fathom {
 namespace {
@@ -105,11 +103,12 @@ std::string value_text(const toml::node& node, const std::string& where) {
 }
 
 void read_config(const std::filesystem::path& path, Settings& settings) {
+  const std::string text = read_text_file(path, 1 << 20);
   toml::table table;
   try {
-    table = toml::parse(read_text_file(path, 1 << 20), path.string());
-  } catch (const toml::parse_error& e) {
-    throw UsageError(cat(path.string(), ":", e.source().begin.line, ": expected TOML: ", e.description()));
+    table = parse_toml(text, path.string());
+  } catch (const Error& e) {
+    throw UsageError(e.what());
   }
   for (const auto& [key, node] : table) {
     std::string name(key.str());

@@ -45,8 +45,8 @@ TrainingData pretraining(const Recipe& recipe, const StartModel& model, size_t c
   out.train_cache = open(recipe.data.train);
   const TokenSplit split = out.train_cache->split(recipe.data.validation_fraction);
   const auto batch = static_cast<size_t>(recipe.train.batch);
-  out.train = make_window_sampler(out.train_cache->ids(), split.train, context, batch,
-                                  static_cast<uint64_t>(recipe.seed));
+  out.train =
+      make_window_sampler(out.train_cache->ids(), split.train, context, batch, static_cast<uint64_t>(recipe.seed));
   const size_t most = static_cast<size_t>(recipe.train.eval_batches) * batch;
   if (!recipe.data.validation.empty()) {
     out.validation_cache = open(recipe.data.validation);
@@ -62,7 +62,8 @@ TrainingData conversations(const Recipe& recipe, const StartModel& model, size_t
                            const WorkProgress& progress) {
   TrainingData out;
   const auto read = [&](const std::vector<std::string>& files) {
-    ChatData data = read_chat_data(paths(files), *model.tokenizer, model.chat_template.get(), {.context = context}, progress);
+    ChatData data =
+        read_chat_data(paths(files), *model.tokenizer, model.chat_template.get(), {.context = context}, progress);
     if (data.without_end != 0)
       out.notes.push_back(cat(data.without_end, " of ", data.turns, " turns have no end token in this template"));
     if (data.literal_tokens != 0)
@@ -76,9 +77,15 @@ TrainingData conversations(const Recipe& recipe, const StartModel& model, size_t
     out.validation = read(recipe.data.validation);
   } else if (recipe.data.validation_fraction > 0) {
     const auto kept = static_cast<size_t>(static_cast<double>(samples.size()) * (1 - recipe.data.validation_fraction));
-    if (kept == 0) throw Error(cat("data.validation_fraction: expected some of ", samples.size(), " samples left to train"));
+    if (kept == 0)
+      throw Error(cat("data.validation_fraction: expected some of ", samples.size(), " samples left to train"));
     out.validation.assign(samples.begin() + static_cast<std::ptrdiff_t>(kept), samples.end());
     samples.resize(kept);
+  }
+  if (const size_t most = static_cast<size_t>(recipe.train.eval_batches * recipe.train.batch);
+      most != 0 && most < out.validation.size()) {
+    for (size_t i = 0; i < most; ++i) out.validation[i] = out.validation[i * out.validation.size() / most];
+    out.validation.resize(most);
   }
   if (recipe.data.loss == "all")
     for (Sample& s : samples) std::fill(s.counts.begin() + 1, s.counts.end(), 1);
@@ -91,7 +98,8 @@ TrainingData conversations(const Recipe& recipe, const StartModel& model, size_t
 
 TrainingData open_data(const Recipe& recipe, const StartModel& model, size_t context, const fs::path& cache,
                        const WorkProgress& progress) {
-  if (!model.tokenizer) throw Error("training: expected a tokenizer (model.tokenizer, or one with model.start), found none");
+  if (!model.tokenizer)
+    throw Error("training: expected a tokenizer (model.tokenizer, or one with model.start), found none");
   if (recipe.data.train.empty()) throw Error("data.train: expected at least one file, found none");
   return recipe.stage == "pretrain" ? pretraining(recipe, model, context, cache, progress)
                                     : conversations(recipe, model, context, progress);

@@ -69,6 +69,7 @@ void RunLog::append(const TrainStep& step) {
   add("peak_share", step.peak_share != 0, step.peak_share);
   add("expert_load", step.expert_load != 0, step.expert_load);
   add("joules", true, step.joules);
+  for (const auto& [key, value] : step.more) add(key, true, value);
   line["energy_source"] = step.energy_source;
   if (step.skipped) line["skipped"] = true;
   metrics_.append(line);

@@ -1,6 +1,7 @@
 #include "train/run_state.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/hash.h"
@@ -46,11 +47,18 @@ RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunF
       identity_(identity_of(recipe)),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
       optimizer_(model_.masters.parameters(), optimizer_options(recipe)),
+      position_(zeros(DType::kI64, {1})),
       recent_losses_(make_tensor(DType::kF64, {kRecentLosses})) {
   for (double& loss : recent_losses_.span<double>()) loss = std::numeric_limits<double>::quiet_NaN();
   if (recipe.optimizer.ema_decay > 0) {
     ema_.emplace(model_.masters.parameters(), recipe.optimizer.ema_decay);
     average_ = model_.masters.with_values(ema_->state());
+  }
+  if (recipe.stage == "grpo" && recipe.grpo.beta != 0) {
+    for (const Parameter& p : model_.masters.parameters())
+      reference_values_.emplace_back("reference." + p.name, make_tensor(DType::kF32, p.value.shape()));
+    renew_reference();
+    reference_ = model_.masters.with_values(reference_values_);
   }
   if (const std::filesystem::path from = resumed_from(options, folder); !from.empty())
     progress_ = load_trainer_state(from, identity_, tensors());
@@ -60,8 +68,17 @@ NamedTensors RunState::tensors() const {
   NamedTensors out = optimizer_.state();
   if (ema_)
     for (auto& named : ema_->state()) out.push_back(std::move(named));
+  out.insert(out.end(), reference_values_.begin(), reference_values_.end());
+  out.emplace_back("run.position", position_);
   out.emplace_back("run.recent_losses", recent_losses_);
   return out;
+}
+
+void RunState::renew_reference() {
+  for (size_t i = 0; i < reference_values_.size(); ++i) {
+    const Tensor& from = model_.masters.parameters()[i].value;
+    std::memcpy(reference_values_[i].second.bytes(), from.bytes(), from.size_bytes());
+  }
 }
 
 std::string RunState::what_is_wrong(const TrainStep& step, std::span<const Tensor> gradients) const {
@@ -76,7 +93,8 @@ std::string RunState::what_is_wrong(const TrainStep& step, std::span<const Tenso
   size_t n = 0;
   for (const double loss : recent_losses_.span<double>())
     if (!std::isnan(loss)) sum += loss, ++n;
-  if (recipe_.train.spike_factor > 0 && n == kRecentLosses && step.loss > recipe_.train.spike_factor * sum / static_cast<double>(n))
+  if (recipe_.stage != "grpo" && recipe_.train.spike_factor > 0 && n == kRecentLosses &&
+      step.loss > recipe_.train.spike_factor * sum / static_cast<double>(n))
     return cat("the loss ", step.loss, " is more than ", recipe_.train.spike_factor, " times the ",
                sum / static_cast<double>(n), " of the last ", n, " steps");
   return {};
@@ -85,9 +103,8 @@ std::string RunState::what_is_wrong(const TrainStep& step, std::span<const Tenso
 void RunState::update(double learning_rate, float clip, std::span<const Tensor> gradients,
                       std::span<const ExpertLoad> loads, double loss, Backend& backend, ThreadPool& pool) {
   const auto multiply_add = [&](float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
-                                size_t b_stride, size_t M, size_t N, size_t K) {
-    backend.multiply_add(c, c_stride, a, a_row, a_col, b, b_stride, M, N, K);
-  };
+                                size_t b_stride, size_t M, size_t N,
+                                size_t K) { backend.multiply_add(c, c_stride, a, a_row, a_col, b, b_stride, M, N, K); };
   optimizer_.step(gradients, learning_rate, clip, pool, multiply_add);
   for (const ExpertLoad& load : loads) {
     const std::string name = load.gate.substr(0, load.gate.rfind(".weight")) + ".e_score_correction_bias";

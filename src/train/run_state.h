@@ -36,6 +36,13 @@ class RunState {
   /// A step is over, updated or not.
   void advance(uint64_t tokens) { ++progress_.step, progress_.tokens += tokens; }
 
+  /// Where a stage stands in its data beyond the step: the next problem of reinforcement. Part of the state.
+  uint64_t& position() { return *reinterpret_cast<uint64_t*>(position_.data<int64_t>()); }
+  /// The frozen policy that the KL of reinforcement holds on to, where the recipe has one: the masters at the
+  /// beginning, and after renew_reference as they were then. Part of the state.
+  const Masters& reference() const { return *reference_; }
+  void renew_reference();
+
   /// Writes model and state into an empty folder; the average as a model folder of its own, ema/.
   void save(const std::filesystem::path& folder) const;
 
@@ -47,8 +54,11 @@ class RunState {
   StartModel model_;
   Optimizer optimizer_;
   std::optional<Ema> ema_;
-  std::optional<Masters> average_;  // shares the average's memory
-  Tensor recent_losses_;            // [n] f64, the newest last; NaN: none yet
+  std::optional<Masters> average_;    // shares the average's memory
+  NamedTensors reference_values_;     // "reference.NAME"; empty: none
+  std::optional<Masters> reference_;  // shares their memory
+  Tensor position_;                   // [1] i64
+  Tensor recent_losses_;              // [n] f64, the newest last; NaN: none yet
   TrainerProgress progress_;
 };
 

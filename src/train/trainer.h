@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/work.h"
 #include "kernels/kernels.h"
@@ -25,7 +27,7 @@ struct TrainOptions {
 struct TrainPlan {
   std::string what;  ///< "pretrain llama, 0.80 M parameters, ..."
   uint64_t parameters = 0, memory_bytes = 0, available_bytes = 0;
-  double step_s = 0;    ///< of one batch tried without an update
+  double step_s = 0;      ///< of one batch tried without an update
   double peak_gop_s = 0;  ///< of the f32 unit, measured now; 0: not known
   int64_t first_step = 0, steps = 0;
 };
@@ -41,6 +43,8 @@ struct TrainStep {
   std::string energy_source;
   bool has_mtp = false, skipped = false;
   std::optional<double> validation_loss;
+  /// What else the stage reports, by the names of train/metrics.h: reward, length, kl, ...
+  std::vector<std::pair<std::string, double>> more;
 };
 
 /// Hears of a run. Called on the training thread.

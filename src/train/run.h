@@ -1,0 +1,57 @@
+// What every stage of training shares: the run folder, the state, its log, and the loop around a step. A stage gives
+// the step and how a state is judged. One thread.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "base/function_ref.h"
+#include "train/run_folder.h"
+#include "train/run_log.h"
+#include "train/run_state.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+namespace fathom {
+
+class Run {
+ public:
+  Run(const Recipe& recipe, const TrainOptions& options, TrainListener& listener);
+
+  const Recipe& recipe() const { return recipe_; }
+  TrainListener& listener() { return listener_; }
+  RunState& state() { return state_; }
+  RunLog& log() { return log_; }
+  Backend& backend() { return *backend_; }
+  size_t threads() const { return threads_; }
+  /// Of the recipe, at most the model's own. Throws Error beyond.
+  size_t context() const;
+
+  /// One step, its gradients applied; nullopt: the listener wants to stop, and nothing was changed.
+  using Step = FunctionRef<std::optional<TrainStep>()>;
+  /// Puts what a held-out set says about the state into the step.
+  using Judge = FunctionRef<void(TrainStep& step)>;
+  /// Steps to the recipe's end, with evaluations, checkpoints, log and report.
+  TrainResult loop(Step step, Judge judge);
+
+  /// One update of the weights: norm, checks, clipping, optimizer, routers, average. Fills in the step's rate and norm.
+  /// False: the numbers cannot be trusted, the batch is left out (step.skipped), nothing was changed; where the recipe
+  /// says stop, the state before is saved and an Error ends the run.
+  bool update(TrainStep& step, const Model& model, Gradients& gradients, std::span<const ExpertLoad> loads);
+  void save(TrainResult& result);
+
+ private:
+  void refuse(TrainStep& step, const std::string& wrong);
+  void write_report();
+
+  const Recipe& recipe_;
+  TrainListener& listener_;
+  size_t threads_;
+  Schedule schedule_;
+  RunFolder folder_;
+  RunState state_;
+  std::unique_ptr<Backend> backend_;
+  ThreadPool pool_;
+  RunLog log_;
+};
+
+}  // namespace fathom
