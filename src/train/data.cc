@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tasks/task.h"
 #include "train/chat_data.h"
 
 namespace fathom {
@@ -94,12 +95,35 @@ TrainingData conversations(const Recipe& recipe, const StartModel& model, size_t
   return out;
 }
 
+/// A task's own answers; held-out problems for validation.
+TrainingData task_answers(const Recipe& recipe, const StartModel& model, size_t context) {
+  TrainingData out;
+  const std::unique_ptr<const Task> task = make_task(recipe.data.task);
+  const auto make = [&](Split split, size_t n) {
+    std::vector<Sample> samples;
+    for (size_t i = 0; i < n; ++i) {
+      const Example e = task->example(split, static_cast<uint64_t>(recipe.seed), i);
+      samples.push_back(completion_sample(*model.tokenizer, e.prompt, e.answer));
+      if (samples.back().ids.size() > context)
+        throw Error(cat("task ", task->name(), ", problem ", e.id, ": expected at most ", context,
+                        " tokens (data.context), found ", samples.back().ids.size()));
+    }
+    return samples;
+  };
+  out.validation = make(Split::kHeldOut, 256);
+  out.train = make_epoch_sampler(make(Split::kTrain, static_cast<size_t>(recipe.data.examples)),
+                                 recipe.data.packing ? context : 0, static_cast<size_t>(recipe.train.batch),
+                                 static_cast<uint64_t>(recipe.seed));
+  return out;
+}
+
 }  // namespace
 
 TrainingData open_data(const Recipe& recipe, const StartModel& model, size_t context, const fs::path& cache,
                        const WorkProgress& progress) {
   if (!model.tokenizer)
     throw Error("training: expected a tokenizer (model.tokenizer, or one with model.start), found none");
+  if (!recipe.data.task.empty()) return task_answers(recipe, model, context);
   if (recipe.data.train.empty()) throw Error("data.train: expected at least one file, found none");
   return recipe.stage == "pretrain" ? pretraining(recipe, model, context, cache, progress)
                                     : conversations(recipe, model, context, progress);

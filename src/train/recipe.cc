@@ -181,8 +181,12 @@ void require_consistent(const Recipe& r, const std::string& file) {
           r.model.config.empty() ? "neither" : "both");
   require(r.model.config.empty() || !r.model.tokenizer.empty(),
           "model.tokenizer: expected characters, bytes or a path beside model.config, found nothing");
-  require(rewarded || !r.data.train.empty(), "data.train: expected at least one file for stage ", r.stage,
+  const bool taught = r.stage == "sft" && !r.data.task.empty();
+  require(rewarded || taught || !r.data.train.empty(), "data.train: expected at least one file for stage ", r.stage,
           ", found none");
+  require(r.data.task.empty() || (taught && r.data.train.empty()),
+          "data.task: expected stage sft and no data.train beside it, found stage ", r.stage, " and ",
+          r.data.train.size(), " files");
   require(!rewarded || !r.grpo.task.empty() || (!r.grpo.reward_program.empty() && !r.data.train.empty()),
           "grpo.task: expected a task, or grpo.reward_program and data.train, for stage ", r.stage, ", found neither");
   require(r.data.validation.empty() || r.data.validation_fraction == 0,

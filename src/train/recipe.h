@@ -21,12 +21,13 @@ struct Recipe {
     std::string config, start;  ///< exactly one: weights drawn for a config.json, or a model to start from
     std::string tokenizer;      ///< "": that of `start`; "characters", "bytes", or a path
     double init_std = 0.02;
-    bool share_mtp = false;
     bool operator==(const Model&) const = default;
   } model;
 
   struct Data {
     std::vector<std::string> train, validation;
+    std::string task;
+    int64_t examples = 4096;
     double validation_fraction = 0;
     int64_t context = 0;  ///< tokens per sequence; 0: the model's own
     bool packing = true;

@@ -7,6 +7,7 @@
 #include "formats/config_json.h"
 #include "formats/safetensors.h"
 #include "formats/tokenizer_json.h"
+#include "tasks/task.h"
 #include "train/character_tokenizer.h"
 #include "train/token_cache.h"
 
@@ -16,9 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What of a model folder belongs to its tokenizer and its use.
-constexpr std::array kTokenizerFiles = {"tokenizer.json",   "tokenizer_config.json",  "special_tokens_map.json",
-                                        "vocab.json",       "merges.txt",             "chat_template.jinja",
-                                        "added_tokens.json", "generation_config.json"};
+constexpr std::array kTokenizerFiles = {
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json",
+    "merges.txt",     "chat_template.jinja",   "added_tokens.json",       "generation_config.json"};
 
 void write_file(const fs::path& path, std::string_view text) {
   AtomicFile file(path);
@@ -35,6 +36,11 @@ fs::path byte_tokenizer(const Recipe& recipe, const fs::path& run) {
   if (recipe.model.tokenizer == "characters")
     for (const std::vector<std::string>* list : {&recipe.data.train, &recipe.data.validation})
       for (const std::string& file : *list) text += read_text_file(file);
+  if (!recipe.data.task.empty())
+    for (size_t i = 0; i < 1000; ++i) {
+      const Example e = make_task(recipe.data.task)->example(Split::kTrain, static_cast<uint64_t>(recipe.seed), i);
+      text += e.prompt + e.answer;
+    }
   write_character_tokenizer(folder, recipe.model.tokenizer == "characters" ? std::string_view(text) : all_bytes());
   return folder;
 }
@@ -76,8 +82,8 @@ StartModel start_model(const Recipe& recipe, const fs::path& start, const fs::pa
   Masters masters = weights.empty()
                         ? Masters::draw(config, {recipe.model.init_std, static_cast<uint64_t>(recipe.seed)}, threads)
                         : Masters::from(*open_checkpoint(weights), threads);
-  return {std::move(masters), std::move(config_json), tokenizer ? tokenizer_folder : fs::path(), std::move(tokenizer),
-          std::move(chat_template), std::move(identity)};
+  return {std::move(masters),   std::move(config_json),   tokenizer ? tokenizer_folder : fs::path(),
+          std::move(tokenizer), std::move(chat_template), std::move(identity)};
 }
 
 std::vector<std::string> write_model_folder(const fs::path& folder, const StartModel& model,

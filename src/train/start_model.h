@@ -14,15 +14,16 @@ namespace fathom {
 
 struct StartModel {
   Masters masters;
-  std::string config_json;                 ///< the text of config.json for folders that are written
-  std::filesystem::path tokenizer_folder;  ///< whose tokenizer files go with it; empty: none
+  std::string config_json;                            ///< the text of config.json for folders that are written
+  std::filesystem::path tokenizer_folder;             ///< whose tokenizer files go with it; empty: none
   std::unique_ptr<const Tokenizer> tokenizer;         ///< null: none
   std::unique_ptr<const ChatTemplate> chat_template;  ///< null: none
   std::string tokenizer_identity;
 };
 
 /// As the recipe says: new weights for a config.json (model.config), or the masters of model.start; `start` is that
-/// model's folder, found by the caller. A tokenizer of single bytes ("characters": those of the training texts;
+/// model's folder, found by the caller. A tokenizer of single bytes ("characters": those of the training texts or
+/// the task;
 /// "bytes": all) is written into run/tokenizer, and a config.json whose vocab_size is 0 or absent takes its size.
 /// `resume`: a checkpoint folder of this run, whose weights are taken instead.
 /// Throws Error naming the file and what is wrong with it.
