@@ -18,7 +18,7 @@ void take_best(const F* x, size_t n, size_t k, F* taken) {
   for (size_t i = 0; i < k; ++i) {
     size_t best = n;
     for (size_t j = 0; j < n; ++j)
-      if (taken[j] == 0 && (best == n || x[j] > x[best] || (x[best] != x[best] && x[j] == x[j]))) best = j;
+      if (taken[j] == 0 && (best == n || x[j] > x[best] || (std::isnan(x[best]) && !std::isnan(x[j])))) best = j;
     taken[best] = 1;
   }
 }
