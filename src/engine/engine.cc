@@ -59,28 +59,15 @@ size_t embedding_rows(const Checkpoint& checkpoint) {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
-  if (options.prefill_chunk == 0 || options.sequences == 0)
-    throw UsageError("prefill chunk and sequences: expected at least 1, found 0");
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
   std::unique_ptr<Engine> engine(new Engine);
   EngineInfo& info = engine->info_;
-  const RunNumerics numerics = choose_numerics(options, checkpoint->tensors());
-  const Kernels& kernels = *numerics.kernels;
   info.path = path.string();
   info.description = checkpoint->description();
-  info.kernels = kernels.name;
-  info.threads = options.threads ? options.threads : physical_cores();
-  info.profile = numerics.profile;
-  info.cache_type = numerics.cache_type;
   info.weight_bytes = packed_weight_bytes(checkpoint->tensors());
   info.notes = notes_of(*checkpoint);
-  info.model_ctx = checkpoint->config().max_position_embeddings;
-  const MemoryNeeds needs =
-      memory_needs(checkpoint->config(), info.weight_bytes, info.cache_type, options.prefill_chunk);
-  info.kv_bytes_per_token = needs.kv_per_token;
-  info.ctx = choose_context(needs, checkpoint->config(), options.ctx, options.sequences, available_memory_bytes());
-
-  engine->prefill_chunk_ = options.prefill_chunk;
+  engine->choose_how_to_run(options, choose_numerics(options, checkpoint->tensors()), checkpoint->config(),
+                            info.weight_bytes);
   engine->pass_cost_ = PassCost(count_token_work(checkpoint->tensors(), checkpoint->config(), info.cache_type));
   engine->generation_config_ = checkpoint->generation_config();
   if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
@@ -90,12 +77,52 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
     engine->tokenizer_ = std::make_unique<Tokenizer>(std::move(*spec));
     engine->set_chat_template(chat_template);
   }
-  engine->backend_ = make_cpu_backend(info.threads, kernels);
   engine->model_ = load_weights(*checkpoint, options, info);
   if (!info.weights_id.empty()) info.numerics_id = numerics_id(info.weights_id, info.profile, info.cache_type);
-  const size_t pages = (info.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
-  engine->pool_ = std::make_unique<KvPool>(engine->model_->kv_layout(info.cache_type), pages);
+  engine->make_pool(options.sequences);
   return engine;
+}
+
+std::unique_ptr<Engine> Engine::from_model(std::unique_ptr<const Model> model,
+                                           std::unique_ptr<const Tokenizer> tokenizer, const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine);
+  engine->info_.description = "a model in memory";
+  engine->info_.weight_bytes = model->weights().size_bytes();
+  engine->choose_how_to_run(options, choose_numerics(options, {}), model->config(), /*resident_bytes=*/0);
+  engine->tokenizer_ = std::move(tokenizer);
+  engine->model_ = std::move(model);
+  engine->make_pool(options.sequences);
+  return engine;
+}
+
+/// Kernels, profile, threads and context. `resident_bytes`: of weights that are still to be read.
+void Engine::choose_how_to_run(const EngineOptions& options, const RunNumerics& numerics, const ModelConfig& config,
+                               uint64_t resident_bytes) {
+  if (options.prefill_chunk == 0 || options.sequences == 0)
+    throw UsageError("prefill chunk and sequences: expected at least 1, found 0");
+  info_.kernels = numerics.kernels->name;
+  info_.threads = options.threads ? options.threads : physical_cores();
+  info_.profile = numerics.profile;
+  info_.cache_type = numerics.cache_type;
+  info_.model_ctx = config.max_position_embeddings;
+  const MemoryNeeds needs = memory_needs(config, resident_bytes, info_.cache_type, options.prefill_chunk);
+  info_.kv_bytes_per_token = needs.kv_per_token;
+  info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available_memory_bytes());
+  prefill_chunk_ = options.prefill_chunk;
+  backend_ = make_cpu_backend(info_.threads, *numerics.kernels);
+}
+
+void Engine::make_pool(size_t sequences) {
+  const size_t pages = (info_.ctx + kPagePositions - 1) / kPagePositions * sequences;
+  pool_ = std::make_unique<KvPool>(model_->kv_layout(info_.cache_type), pages);
+}
+
+void Engine::publish(std::unique_ptr<const Model> model) {
+  check(pool_->used_pages() == 0, "no session holds positions of the model before");
+  check(model->config().vocab_size == config().vocab_size && model->config().hidden_size == config().hidden_size &&
+            model->kv_layout(info_.cache_type).page_bytes == kv_layout().page_bytes,
+        "a published model has the configuration of the one before");
+  model_ = std::move(model);
 }
 
 const Tokenizer& Engine::tokenizer() const {

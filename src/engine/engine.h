@@ -46,11 +46,26 @@ struct EngineInfo {
   std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
 
+/// How a run computes: as asked, or by the file. Throws UsageError for a profile that the kernels do not have.
+struct RunNumerics {
+  const Kernels* kernels;  ///< never null
+  Profile profile;
+  CacheType cache_type;
+};
+RunNumerics choose_numerics(const EngineOptions& options, const std::vector<TensorInfo>& tensors);
+
 class Engine {
  public:
   /// Throws Error for a broken file, UsageError for an impossible option, ResourceError with the numbers where memory
   /// does not suffice, before weights are read.
   static std::unique_ptr<Engine> load(const std::filesystem::path& path, const EngineOptions& options);
+
+  /// An engine around a model in memory, such as a trainer's snapshot; its weights are not copied. Computes as training
+  /// does unless asked otherwise: exact, with a cache of f32. `tokenizer`: null where there is none; generation then
+  /// ends by the configuration's eos_token_ids alone. Of the options, what concerns files is not read. Throws as load
+  /// does.
+  static std::unique_ptr<Engine> from_model(std::unique_ptr<const Model> model,
+                                            std::unique_ptr<const Tokenizer> tokenizer, const EngineOptions& options);
 
   const EngineInfo& info() const { return info_; }
   const Model& model() const { return *model_; }
@@ -68,6 +83,9 @@ class Engine {
   void set_chat_template(std::string source);
 
   // ---- for the compute thread
+  /// Computes with another model of the same configuration from now on, such as a trainer's next snapshot; the old one
+  /// is freed. No session may hold cached positions: they were computed with the old weights.
+  void publish(std::unique_ptr<const Model> model);
   Context context() { return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_}; }
   KvPool& pool() { return *pool_; }
   const KvLayout& kv_layout() const { return pool_->layout(); }
@@ -76,6 +94,9 @@ class Engine {
 
  private:
   Engine() = default;
+  void choose_how_to_run(const EngineOptions& options, const RunNumerics& numerics, const ModelConfig& config,
+                         uint64_t resident_bytes);
+  void make_pool(size_t sequences);
 
   EngineInfo info_;
   size_t prefill_chunk_ = 512;
@@ -89,14 +110,6 @@ class Engine {
   std::unique_ptr<KvPool> pool_;
   LayerArenas arenas_;
 };
-
-/// How a run computes: as asked, or by the file. Throws UsageError for a profile that the kernels do not have.
-struct RunNumerics {
-  const Kernels* kernels;  ///< never null
-  Profile profile;
-  CacheType cache_type;
-};
-RunNumerics choose_numerics(const EngineOptions& options, const std::vector<TensorInfo>& tensors);
 
 /// The default profile for a checkpoint (spec/numerics.md 1), by the bytes of its tensors.
 Profile default_profile(const std::vector<TensorInfo>& tensors, bool has_bf16_unit);
