@@ -1,0 +1,163 @@
+#include "train/rollout.h"
+
+#include <algorithm>
+#include <deque>
+#include <list>
+
+#include "engine/scheduler.h"
+#include "sampling/logprobs.h"
+#include "sampling/sampler.h"
+
+namespace fathom {
+namespace {
+
+SamplingParams sampling_of(const RolloutOptions& options, const Rollout& rollout) {
+  return {.temperature = static_cast<double>(options.temperature),  // the very number that the logits are divided by
+          .top_p = 1,
+          .seed = options.seed,
+          .choice = rollout.sample,
+          .prompt = rollout.prompt,
+          .step = options.step};
+}
+
+/// An answer that is being drawn.
+class Drawing final : public Running {
+ public:
+  Drawing(Engine& engine, const RolloutOptions& options, Rollout& rollout)
+      : engine_(engine),
+        options_(options),
+        rollout_(rollout),
+        session_(engine.pool()),
+        sampler_(sampling_of(options, rollout), engine.config().vocab_size) {
+    session_.set_tokens(rollout.ids);
+  }
+
+  /// Takes pages for all tokens so far. False: the pool has not so many.
+  bool begin() {
+    aside_ = false;
+    return session_.kv().reserve(session_.tokens().size());
+  }
+  bool aside() const { return aside_; }
+  bool over() const { return over_; }
+
+  Session& session() override { return session_; }
+  bool done() const override { return over_ || aside_; }
+  void on_logits(std::span<const float> logits) override {
+    const TokenId id = sampler_.draw(logits, static_cast<uint32_t>(session_.tokens().size()));
+    rollout_.logprobs.push_back(log_softmax_at(logits, id, options_.temperature));
+    rollout_.ids.push_back(id);
+    session_.append(id);
+    const std::vector<TokenId>& stops = options_.stop_ids;
+    const bool ended = engine_.is_end_of_generation(id) || std::find(stops.begin(), stops.end(), id) != stops.end();
+    rollout_.truncated = !ended && rollout_.logprobs.size() == options_.max_tokens;
+    over_ = ended || rollout_.truncated;
+  }
+  void on_pool_full() override {
+    session_.kv().truncate(0);  // the tokens stay, and are computed again
+    aside_ = true;
+  }
+
+ private:
+  Engine& engine_;
+  const RolloutOptions& options_;
+  Rollout& rollout_;
+  Session session_;
+  Sampler sampler_;
+  bool over_ = false, aside_ = false;
+};
+
+void require_room(const Engine& engine, std::span<const std::vector<TokenId>> prompts, const RolloutOptions& options) {
+  if (!(options.temperature > 0))
+    throw Error(cat("rollouts: expected a temperature above 0, found ", options.temperature));
+  if (options.max_tokens == 0 || options.samples == 0)
+    throw Error(cat("rollouts: expected at least one answer of one token, found ", options.samples, " of ",
+                    options.max_tokens));
+  const size_t ctx = engine.info().ctx;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const size_t n = prompts[i].size();
+    if (n == 0) throw Error(cat("rollouts: prompt ", options.first_prompt + i, ": expected tokens, found none"));
+    if (n > ctx || options.max_tokens > ctx - n)
+      throw Error(cat("rollouts: prompt ", options.first_prompt + i, ": expected at most ", ctx,
+                      " tokens with its answer, found ", n, " and up to ", options.max_tokens));
+  }
+}
+
+std::vector<Rollout> lay_out(std::span<const std::vector<TokenId>> prompts, const RolloutOptions& options) {
+  std::vector<Rollout> out;
+  out.reserve(prompts.size() * options.samples);
+  for (size_t i = 0; i < prompts.size(); ++i)
+    for (size_t sample = 0; sample < options.samples; ++sample)
+      out.push_back({.prompt = static_cast<uint32_t>(options.first_prompt + i),
+                     .sample = static_cast<uint32_t>(sample),
+                     .ids = prompts[i],
+                     .prompt_tokens = prompts[i].size()});
+  return out;
+}
+
+/// Who runs and who waits.
+class Rollouts {
+ public:
+  Rollouts(Engine& engine, const RolloutOptions& options, std::vector<Rollout>& rollouts)
+      : engine_(engine), options_(options), scheduler_(engine), next_(rollouts.begin()), end_(rollouts.end()) {}
+
+  void run() {
+    for (bool room = true; room || !running_.empty(); room = clear()) {
+      if (room) start_all_that_fit();
+      scheduler_.step();
+    }
+  }
+
+ private:
+  /// Those that were put aside first; pages only come back when an answer is over, so that none is started in vain.
+  void start_all_that_fit() {
+    while (!aside_.empty() && aside_.front().begin()) {
+      running_.splice(running_.end(), aside_, aside_.begin());
+      scheduler_.add(running_.back());
+    }
+    while (aside_.empty() && next_ != end_) {
+      running_.emplace_back(engine_, options_, *next_);
+      if (!running_.back().begin()) return running_.pop_back();
+      scheduler_.add(running_.back());
+      ++next_;
+    }
+    check(next_ == end_ || !running_.empty(), "a whole context has room in the pool");
+  }
+
+  /// Takes out who is over or put aside. True: there is room again.
+  bool clear() {
+    bool room = false;
+    for (auto r = running_.begin(); r != running_.end();) {
+      const auto at = r++;
+      if (at->aside()) aside_.splice(aside_.end(), running_, at);
+      if (!at->over()) continue;
+      running_.erase(at);
+      room = true;
+    }
+    return room;
+  }
+
+  Engine& engine_;
+  const RolloutOptions& options_;
+  std::list<Drawing> running_, aside_;
+  Scheduler scheduler_;
+  std::vector<Rollout>::iterator next_, end_;
+};
+
+}  // namespace
+
+std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
+                              const RolloutOptions& options) {
+  check(engine.pool().used_pages() == 0, "rollouts have the pool for themselves");
+  require_room(engine, prompts, options);
+  std::vector<Rollout> out = lay_out(prompts, options);
+  Rollouts(engine, options, out).run();
+  return out;
+}
+
+Sample sample_of(const Rollout& rollout) {
+  Sample sample{rollout.ids, std::vector<uint8_t>(rollout.ids.size(), 1)};
+  std::fill_n(sample.counts.begin(), rollout.prompt_tokens, 0);
+  return sample;
+}
+
+}  // namespace fathom
