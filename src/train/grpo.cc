@@ -1,0 +1,192 @@
+#include "train/grpo.h"
+
+#include <algorithm>
+#include <bit>
+#include <iomanip>
+#include <limits>
+
+#include "train/forward.h"
+
+namespace fathom {
+namespace {
+
+std::vector<Sample> samples_of(std::span<const Rollout> answers) {
+  std::vector<Sample> samples;
+  samples.reserve(answers.size());
+  for (const Rollout& answer : answers) samples.push_back(sample_of(answer));
+  return samples;
+}
+
+ForwardOptions forward_options(const Engine& engine, float temperature) {
+  return {.profile = engine.info().profile, .cache_type = engine.info().cache_type, .temperature = temperature};
+}
+
+/// Calls f(first, n) for the answers of each forward.
+template <class F>
+void for_micro_batches(size_t answers, size_t micro_batch, const F& f) {
+  const size_t most = micro_batch == 0 ? answers : micro_batch;
+  for (size_t i = 0; i < answers; i += most) f(i, std::min(most, answers - i));
+}
+
+/// The row of log_probs() with the first token of answer i.
+size_t first_row(const TrainingForward& forward, std::span<const Rollout> answers, size_t i) {
+  return forward.rows()[i].row + answers[i].prompt_tokens - 1;
+}
+
+/// The numbers of the answers' tokens, one answer after the other.
+std::vector<float> of_answers(const TrainingForward& forward, std::span<const Rollout> answers) {
+  std::vector<float> out;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const auto numbers = forward.log_probs().subspan(first_row(forward, answers, i), answers[i].logprobs.size());
+    out.insert(out.end(), numbers.begin(), numbers.end());
+  }
+  return out;
+}
+
+std::string exactly(float x) {
+  std::ostringstream out;
+  out << std::setprecision(std::numeric_limits<float>::max_digits10) << x << " (0x" << std::hex
+      << std::bit_cast<uint32_t>(x) << ")";
+  return std::move(out).str();
+}
+
+/// Law 1. `found`: as of_answers. Returns the tokens compared.
+size_t require_same_bits(std::span<const Rollout> answers, std::span<const float> found) {
+  size_t at = 0;
+  for (const Rollout& answer : answers)
+    for (size_t t = 0; t < answer.logprobs.size(); ++t, ++at)
+      if (std::bit_cast<uint32_t>(answer.logprobs[t]) != std::bit_cast<uint32_t>(found[at]))
+        throw Error(cat("sampler and trainer disagree: prompt ", answer.prompt, ", sample ", answer.sample, ", token ",
+                        t, " of the answer (id ", answer.completion()[t],
+                        "): expected the log-probability that it was drawn with, ", exactly(answer.logprobs[t]),
+                        ", found ", exactly(found[at])));
+  return at;
+}
+
+void add_loads(std::vector<ExpertLoad>& sums, const std::vector<ExpertLoad>& loads) {
+  if (sums.empty()) sums.resize(loads.size());
+  for (size_t i = 0; i < loads.size(); ++i) {
+    sums[i].gate = loads[i].gate;
+    sums[i].counts.resize(loads[i].counts.size());
+    for (size_t e = 0; e < loads[i].counts.size(); ++e) sums[i].counts[e] += loads[i].counts[e];
+  }
+}
+
+/// Answers [first, first + n) of a batch.
+struct Part {
+  std::span<const Rollout> answers;
+  std::span<const float> advantages;
+  std::span<const uint8_t> kept;
+
+  Part(const GrpoBatch& batch, size_t first, size_t n)
+      : answers(std::span(batch.answers).subspan(first, n)),
+        advantages(std::span(batch.advantages).subspan(first, n)),
+        kept(std::span(batch.kept).subspan(first, n)) {}
+  std::vector<size_t> lengths() const {
+    std::vector<size_t> out;
+    for (const Rollout& answer : answers) out.push_back(answer.logprobs.size());
+    return out;
+  }
+  std::vector<float> old_logprobs() const {
+    std::vector<float> out;
+    for (const Rollout& answer : answers) out.insert(out.end(), answer.logprobs.begin(), answer.logprobs.end());
+    return out;
+  }
+};
+
+/// One update's gradients, micro-batch after micro-batch.
+class Learner {
+ public:
+  Learner(Engine& engine, const GrpoOptions& options, const Model* reference, GrpoLearned& learned)
+      : engine_(engine), options_(options), reference_(reference), learned_(learned) {}
+
+  /// `verify`: the part was drawn with this very model, and is not verified yet.
+  void add_gradients(const GrpoBatch& batch, size_t first, size_t n, bool verify, Gradients& gradients) {
+    const Part whole(batch, first, n);
+    const PolicyCounts counts = count_policy(whole.lengths(), whole.kept);
+    for_micro_batches(n, options_.micro_batch, [&](size_t i, size_t m) {
+      add_micro_batch(Part(batch, first + i, m), counts, verify, gradients);
+    });
+  }
+
+ private:
+  void add_micro_batch(const Part& part, const PolicyCounts& counts, bool verify, Gradients& gradients) {
+    Backend& backend = engine_.context().backend;
+    const std::vector<Sample> samples = samples_of(part.answers);
+    ForwardOptions how = forward_options(engine_, options_.temperature);
+    std::vector<float> reference;
+    if (reference_) reference = of_answers({backend, *reference_, samples, how, /*tape=*/false}, part.answers);
+    how.balance_weight = options_.balance_alpha / static_cast<double>(counts.sequences);
+    how.recompute = options_.recompute;
+    TrainingForward forward(backend, engine_.model(), samples, how);
+    const std::vector<float> logprobs = of_answers(forward, part.answers), old = part.old_logprobs();
+    if (verify) learned_.verified_tokens += require_same_bits(part.answers, logprobs);
+    const std::vector<size_t> lengths = part.lengths();
+    const std::vector<float> derivatives = policy_loss({.logprobs = logprobs,
+                                                        .old_logprobs = old,
+                                                        .ref_logprobs = reference,
+                                                        .lengths = lengths,
+                                                        .advantages = part.advantages,
+                                                        .kept = part.kept},
+                                                       options_.objective, counts, learned_.policy);
+    forward.backward(at_rows(forward, part.answers, derivatives), {}, gradients);
+    learned_.balance_loss += forward.pass().balance_loss;
+    add_loads(learned_.loads, forward.pass().loads);
+  }
+
+  /// The derivatives of the answers' tokens, 0 at all other rows.
+  static std::vector<float> at_rows(const TrainingForward& forward, std::span<const Rollout> answers,
+                                    std::span<const float> derivatives) {
+    std::vector<float> out(forward.log_probs().size());
+    for (size_t i = 0; i < answers.size(); ++i) {
+      const size_t n = answers[i].logprobs.size();
+      std::copy_n(derivatives.begin(), n, out.begin() + static_cast<ptrdiff_t>(first_row(forward, answers, i)));
+      derivatives = derivatives.subspan(n);
+    }
+    return out;
+  }
+
+  Engine& engine_;
+  const GrpoOptions& options_;
+  const Model* reference_;
+  GrpoLearned& learned_;
+};
+
+}  // namespace
+
+uint64_t verify_rollouts(Engine& engine, std::span<const Rollout> answers, float temperature, size_t micro_batch) {
+  uint64_t tokens = 0;
+  for_micro_batches(answers.size(), micro_batch, [&](size_t i, size_t n) {
+    const std::span<const Rollout> part = answers.subspan(i, n);
+    const TrainingForward forward(engine.context().backend, engine.model(), samples_of(part),
+                                  forward_options(engine, temperature), /*tape=*/false);
+    tokens += require_same_bits(part, of_answers(forward, part));
+  });
+  return tokens;
+}
+
+GrpoLearned learn_grpo(Engine& engine, const GrpoBatch& batch, const GrpoOptions& options, const Model* reference,
+                       PolicyUpdate update) {
+  require_valid(options);
+  check((reference == nullptr) == (options.objective.beta == 0), "a reference is given exactly where the KL counts");
+  const size_t n = batch.answers.size();
+  const auto share = [&](size_t u) { return n * u / options.updates; };  // where update u begins
+  GrpoLearned learned;
+  // The first update's share is verified by its own forward, which computes the same: one forward less.
+  learned.verified_tokens =
+      verify_rollouts(engine, std::span(batch.answers).subspan(share(1)), options.temperature, options.micro_batch);
+  Learner learner(engine, options, reference, learned);
+  for (size_t u = 0; u < options.updates; ++u) {
+    const size_t first = share(u), answers = share(u + 1) - first;
+    if (answers == 0) continue;  // dynamic sampling found few groups
+    Gradients gradients;
+    learner.add_gradients(batch, first, answers, /*verify=*/u == 0, gradients);
+    std::unique_ptr<const Model> next = update(gradients);
+    if (!next) continue;
+    engine.publish(std::move(next));
+    ++learned.updates;
+  }
+  return learned;
+}
+
+}  // namespace fathom
