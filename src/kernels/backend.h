@@ -98,6 +98,7 @@ class Backend {
   virtual void embed(const Tensor& y, const Tensor& ids, const Weight& table) = 0;
   virtual void rms_norm(const Tensor& y, const Tensor& x, const Tensor& weight, float eps) = 0;
   virtual void add(const Tensor& y, const Tensor& a, const Tensor& b) = 0;
+  virtual void add_scaled(const Tensor& y, const Tensor& x, float scale) = 0;  ///< y += scale * x, the product rounded
   virtual void silu_mul(const Tensor& y, const Tensor& gate, const Tensor& up) = 0;
   /// cos, sin [T, half] for positions [T].
   virtual void rope_angles(const Tensor& cos, const Tensor& sin, const Tensor& positions, const Tensor& inv_freq,

@@ -47,6 +47,8 @@ struct ExpertLoad {
   std::vector<int64_t> counts;
 };
 
+class Adapter;
+
 /// What a training step wants of a forward beside the tape.
 struct TrainingPass {
   double balance_weight = 0;  ///< of a sequence's balance loss: alpha / sequences of the step; 0: none
@@ -66,6 +68,8 @@ struct Context {
   Tape* tape = nullptr;           ///< null at inference: nothing recorded, nothing kept alive
   Observer* observer = nullptr;
   TrainingPass* training = nullptr;  ///< null at inference
+  /// Of all rows; null: none. With a tape it is what is trained, and every other weight is frozen.
+  const Adapter* adapter = nullptr;
 
   Tensor make(DType dtype, const Shape& shape) {
     return arenas && !tape ? arenas->current().make(dtype, shape) : make_tensor(dtype, shape);

@@ -1,5 +1,7 @@
 #include "ops/elementwise.h"
 
+#include "ops/linear.h"
+
 namespace fathom {
 
 Tensor embed(Context& ctx, const Tensor& ids, const Weight& table) {
@@ -8,7 +10,7 @@ Tensor embed(Context& ctx, const Tensor& ids, const Weight& table) {
       throw Error(cat("token id ", id, ": expected 0 to ", table.O() - 1, ", the rows of ", table.name()));
   Tensor y = ctx.make(table.dtype() == DType::kF64 ? DType::kF64 : DType::kF32, {ids.count(), table.K()});
   ctx.backend.embed(y, ids, table);
-  if (ctx.tape)
+  if (ctx.tape && is_trained(ctx, table))
     ctx.tape->record(y, [ids, &table, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
       backend.embed_backward(grads.of(table), dy, ids);
     });

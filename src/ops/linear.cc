@@ -1,12 +1,16 @@
 #include "ops/linear.h"
 
+#include "ops/adapter.h"
+
 namespace fathom {
 
-bool is_trained(const Weight& w) {
+bool is_trained(const Context& ctx, const Weight& w) {
+  if (ctx.adapter) return false;
   return w.dtype() == DType::kF32 || w.dtype() == DType::kF64 || w.dtype() == DType::kBF16;
 }
 
-LinearBackward backward_of(const Weight& w, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads) {
+LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x,
+                           Gradients& grads) {
   return {.w = &w,
           .T = T,
           .dy = dy,
@@ -15,7 +19,7 @@ LinearBackward backward_of(const Weight& w, size_t T, const Tensor& dy, const Te
           .x_stride = w.K(),
           .dx = grads.of(x),
           .dx_stride = w.K(),
-          .dw = is_trained(w) ? grads.of(w) : Tensor()};
+          .dw = trained ? grads.of(w) : Tensor()};
 }
 
 namespace {
@@ -29,8 +33,9 @@ void check_use(const Tensor& x, const LinearUse& use) {
 void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use) {
   // The bias is kept by its handle; weights belong to a snapshot that outlives the step.
   const Tensor bias = use.bias ? *use.bias : Tensor();
-  ctx.tape->record(y, [x, bias, w = use.w, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-    const LinearBackward task = backward_of(*w, x.rows(), dy, x, grads);
+  ctx.tape->record(y, [x, bias, w = use.w, trained = is_trained(ctx, *use.w), &backend = ctx.backend](
+                          const Tensor& dy, Gradients& grads) {
+    const LinearBackward task = backward_of(*w, trained, x.rows(), dy, x, grads);
     backend.linear_backward({&task, 1});
     if (bias.defined()) backend.add_bias_backward(grads.of(bias), dy);
   });
@@ -38,7 +43,8 @@ void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use
 
 void record_heads(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w,
                   const Tensor& columns) {
-  ctx.tape->record(y, [x, x_offset, w, columns, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+  ctx.tape->record(y, [x, x_offset, w, columns, trained = is_trained(ctx, w[0]), &backend = ctx.backend](
+                          const Tensor& dy, Gradients& grads) {
     const size_t heads = w.size(), T = x.rows(), K = w[0].K();
     const size_t x_head_dim = x.shape().back() / heads, y_head_dim = dy.shape().back() / heads;
     std::vector<LinearBackward> tasks;
@@ -54,7 +60,7 @@ void record_heads(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offse
                        .dx = grads.of(x),
                        .dx_offset = h * x_head_dim + x_offset,
                        .dx_stride = heads * x_head_dim,
-                       .dw = is_trained(w[h]) ? grads.of(w[h]) : Tensor()});
+                       .dw = trained ? grads.of(w[h]) : Tensor()});
     backend.linear_backward(tasks);
   });
 }
@@ -72,6 +78,8 @@ void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses
   for (size_t i = 0; i < uses.size(); ++i) {
     if (uses[i].bias) ctx.backend.add_bias(ys[i], *uses[i].bias);
     if (ctx.tape) record(ctx, ys[i], x.x(), uses[i]);
+    const LowRank* low_rank = ctx.adapter ? ctx.adapter->find(uses[i].w->name()) : nullptr;
+    if (low_rank) add_low_rank(ctx, ys[i], x, *low_rank);
   }
 }
 

@@ -25,7 +25,8 @@ class LinearInput {
 };
 
 /// y[t, o] = sum over k of w[o, k] x[t, k] (+ bias[o]): [T, K] -> [T, O] f32. Order of sums and rounding by profile:
-/// spec/numerics.md 2 to 4; the bias is added once, after. `bias` null: none.
+/// spec/numerics.md 2 to 4; the bias is added once, after, and then what the context's adapter has for w
+/// (ops/adapter.h). `bias` null: none.
 /// Throws Error if K differs or the bias is not [O].
 Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias = nullptr);
 Tensor linear(Context& ctx, const Tensor& x, const Weight& w, const Tensor* bias = nullptr);
@@ -42,9 +43,10 @@ std::array<Tensor, N> linears(Context& ctx, const LinearInput& x, const std::arr
 /// each of the heads of y [T, H * y_head_dim]; x [T, H * x_head_dim]. For the absorbed projections of MLA.
 void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w);
 
-/// Whether training gives w a gradient: plain floats, not quantised types.
-bool is_trained(const Weight& w);
+/// Whether training gives w a gradient: plain floats, not quantised types, and nothing beside an adapter.
+bool is_trained(const Context& ctx, const Weight& w);
 /// The backward of y = x W^T for T rows of x, dy and dx from their starts on.
-LinearBackward backward_of(const Weight& w, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads);
+LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x,
+                           Gradients& grads);
 
 }  // namespace fathom

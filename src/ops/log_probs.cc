@@ -37,15 +37,15 @@ Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Weight& head, c
     tile_logits(ctx.backend, ctx.profile, hidden.slice(t, n), head, out.slice(t, n), targets.slice(t, n), temperature);
   });
   if (ctx.tape)
-    ctx.tape->record(out, [hidden, &head, targets, temperature, &backend = ctx.backend, profile = ctx.profile](
-                              const Tensor& dy, Gradients& grads) {
+    ctx.tape->record(out, [hidden, &head, trained = is_trained(ctx, head), targets, temperature, &backend = ctx.backend,
+                           profile = ctx.profile](const Tensor& dy, Gradients& grads) {
       const Tensor& dhidden = grads.of(hidden);
       for_tiles(hidden.rows(), head.O(), [&](size_t t, size_t n) {
         const Tensor again = make_tensor(hidden.dtype(), {n});
         const Tensor logits =
             tile_logits(backend, profile, hidden.slice(t, n), head, again, targets.slice(t, n), temperature);
         backend.log_probs_backward(logits, dy.slice(t, n), targets.slice(t, n), temperature);
-        LinearBackward task = backward_of(head, n, logits, hidden, grads);
+        LinearBackward task = backward_of(head, trained, n, logits, hidden, grads);
         task.x_offset = t * head.K();
         task.dx = dhidden;
         task.dx_offset = t * head.K();

@@ -8,17 +8,18 @@ namespace {
 void record_experts(Context& ctx, const Tensor& y, const Tensor& x, std::span<const Weight> w,
                     std::span<const uint32_t> offsets) {
   const std::vector<uint32_t> begin(offsets.begin(), offsets.end());
-  ctx.tape->record(y, [x, w, begin, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-    std::vector<LinearBackward> tasks;
-    for (size_t e = 0; e < w.size(); ++e) {
-      if (begin[e] == begin[e + 1]) continue;
-      LinearBackward task = backward_of(w[e], begin[e + 1] - begin[e], dy, x, grads);
-      task.dy_offset = begin[e] * w[e].O();
-      task.x_offset = task.dx_offset = begin[e] * w[e].K();
-      tasks.push_back(task);
-    }
-    backend.linear_backward(tasks);
-  });
+  ctx.tape->record(
+      y, [x, w, begin, trained = is_trained(ctx, w[0]), &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+        std::vector<LinearBackward> tasks;
+        for (size_t e = 0; e < w.size(); ++e) {
+          if (begin[e] == begin[e + 1]) continue;
+          LinearBackward task = backward_of(w[e], trained, begin[e + 1] - begin[e], dy, x, grads);
+          task.dy_offset = begin[e] * w[e].O();
+          task.x_offset = task.dx_offset = begin[e] * w[e].K();
+          tasks.push_back(task);
+        }
+        backend.linear_backward(tasks);
+      });
 }
 
 /// One linear per expert and matrix of it, over that expert's rows of x, in one pass over the pool: each [S, K] -> [S,

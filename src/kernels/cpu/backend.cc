@@ -103,6 +103,15 @@ class CpuBackend final : public Backend {
     rows(y.count(), 1, [&](size_t begin, size_t n) { k_.add(out + begin, p + begin, q + begin, n); });
   }
 
+  void add_scaled(const Tensor& y, const Tensor& x, float scale) override {
+    with_type(y, [&](auto zero) {
+      using F = decltype(zero);
+      rows(y.count(), 1, [&](size_t begin, size_t n) {
+        ref::add_scaled(y.data<F>() + begin, x.data<F>() + begin, static_cast<F>(scale), n);
+      });
+    });
+  }
+
   void silu_mul(const Tensor& y, const Tensor& gate, const Tensor& up) override {
     if (y.dtype() == DType::kF64)
       return ref::silu_mul(y.data<double>(), gate.data<double>(), up.data<double>(), y.count());

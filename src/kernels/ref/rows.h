@@ -50,6 +50,12 @@ void add(F* y, const F* a, const F* b, size_t n) {
   for (size_t i = 0; i < n; ++i) y[i] = a[i] + b[i];
 }
 
+/// y += scale * x; the product is rounded before it is added.
+template <class F>
+void add_scaled(F* y, const F* x, F scale, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = y[i] + scale * x[i];
+}
+
 /// y[t, :] += bias.
 template <class F>
 void add_bias(F* y, const F* bias, size_t T, size_t D) {
