@@ -36,7 +36,8 @@ void add_setting_flags(CLI::App& command, Invocation& invocation, std::initializ
 }
 
 void add_engine_flags(CLI::App& command, Invocation& invocation) {
-  add_setting_flags(command, invocation, {"profile", "cache-type", "kernels", "threads", "repack-cache", "ctx", "log"});
+  add_setting_flags(command, invocation,
+                    {"adapter", "profile", "cache-type", "kernels", "threads", "repack-cache", "ctx", "log"});
 }
 
 void add_answer_flags(CLI::App& command, Invocation& invocation) {

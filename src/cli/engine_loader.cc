@@ -18,6 +18,7 @@ EngineOptions engine_options(const Settings& settings) {
   if (const auto type = settings.text("cache-type")) options.cache_type = cache_type_from_name(*type);
   options.threads = settings.count("threads").value_or(0);
   options.ctx = settings.count("ctx").value_or(0);
+  options.adapter = settings.text("adapter").value_or("");
   if (settings.text("repack-cache") != "off") options.repack_folder = repack_folder();
   if (const Settings::Entry* wanted = settings.find("kernels")) {
     std::string usable;
@@ -75,7 +76,8 @@ AnswerOptions answer_options(const Engine& engine, const Settings& settings) {
 std::string first_line(const Engine& engine, uint64_t seed) {
   const EngineInfo& info = engine.info();
   const std::string model = std::filesystem::path(info.path).filename().string();
-  return sanitized(cat(model.empty() ? info.path : model, ", profile ", name(info.profile), ", cache ",
+  const std::string adapter = info.adapter.empty() ? "" : cat(", adapter ", info.adapter);
+  return sanitized(cat(model.empty() ? info.path : model, adapter, ", profile ", name(info.profile), ", cache ",
                        name(info.cache_type), ", kernels ", info.kernels, ", ", info.threads,
                        info.threads == 1 ? " thread" : " threads", ", ctx ", info.ctx, ", seed ", seed));
 }

@@ -19,6 +19,7 @@ constexpr SettingSpec kSpecs[] = {
     {"kernels", SettingKind::kText, "", "FATHOM_KERNELS", "the best for this processor",
      "kernel table: ref, avx2, avx512, neon"},
     {"threads", SettingKind::kCount, "", "FATHOM_THREADS", "physical cores", "threads to compute with", 1, 4096},
+    {"adapter", SettingKind::kText, "", nullptr, "none", "folder of a LoRA adapter (peft's format) for the model"},
     {"repack-cache", SettingKind::kChoice, "auto|off", nullptr, "auto",
      "keep weights as kernels read them, for faster starts"},
     {"ctx", SettingKind::kCount, "", nullptr, "what fits into 60% of free memory", "positions of the context", 1, 1e9},

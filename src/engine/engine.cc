@@ -49,6 +49,12 @@ RunNumerics choose_numerics(const EngineOptions& options, const std::vector<Tens
 
 namespace {
 
+std::string describe_adapter(const std::filesystem::path& folder, const PeftAdapter& adapter) {
+  const size_t n = adapter.matrices.size();
+  return cat(folder.lexically_normal().filename().string(), " (r ", adapter.r, ", ", n,
+             n == 1 ? " matrix)" : " matrices)");
+}
+
 /// Of the tensor, not of the configuration: what a file claims takes no memory before its tensors are checked.
 size_t embedding_rows(const Checkpoint& checkpoint) {
   constexpr std::string_view kName = "model.embed_tokens.weight";
@@ -60,6 +66,8 @@ size_t embedding_rows(const Checkpoint& checkpoint) {
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
+  std::optional<PeftAdapter> adapter;
+  if (!options.adapter.empty()) adapter = read_peft_adapter(options.adapter);
   std::unique_ptr<Engine> engine(new Engine);
   EngineInfo& info = engine->info_;
   info.path = path.string();
@@ -78,7 +86,13 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
     engine->set_chat_template(chat_template);
   }
   engine->model_ = load_weights(*checkpoint, options, info);
-  if (!info.weights_id.empty()) info.numerics_id = numerics_id(info.weights_id, info.profile, info.cache_type);
+  if (adapter) {
+    engine->adapter_ = std::make_unique<const Adapter>(make_adapter(*adapter, *engine->model_));
+    info.adapter = describe_adapter(options.adapter, *adapter);
+  }
+  if (!info.weights_id.empty())
+    info.numerics_id =
+        numerics_id(info.weights_id, info.profile, info.cache_type, adapter ? adapter_id(*adapter) : "none");
   engine->make_pool(options.sequences);
   return engine;
 }

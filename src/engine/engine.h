@@ -9,6 +9,7 @@
 #include "cache/kv_cache.h"
 #include "engine/speculation.h"
 #include "formats/checkpoint.h"
+#include "models/adapter.h"
 #include "models/model.h"
 #include "text/chat_template.h"
 #include "text/output_parser.h"
@@ -24,6 +25,7 @@ struct EngineOptions {
   size_t sequences = 1;                 ///< how many full contexts the pool can hold
   const Kernels* kernels = nullptr;     ///< null: the best table
   size_t prefill_chunk = 512;
+  std::filesystem::path adapter;  ///< folder of a LoRA adapter in peft's format; empty: none
   LoadProgress progress;
   /// Where weights ids are remembered (engine/identity.h); empty: the ids are not computed.
   std::filesystem::path identity_memory;
@@ -42,6 +44,7 @@ struct EngineInfo {
   size_t threads = 1, ctx = 0, model_ctx = 0;
   uint64_t weight_bytes = 0, kv_bytes_per_token = 0;
   std::vector<std::string> notes;       ///< what was assumed or left out, for the person to see
+  std::string adapter;                  ///< "NAME (r 8, 60 matrices)"; empty: none
   std::string repacked;                 ///< the file of repacked weights that was read; empty: none
   std::string weights_id, numerics_id;  ///< spec/numerics.md 9; empty where they were not asked for
 };
@@ -56,8 +59,8 @@ RunNumerics choose_numerics(const EngineOptions& options, const std::vector<Tens
 
 class Engine {
  public:
-  /// Throws Error for a broken file, UsageError for an impossible option, ResourceError with the numbers where memory
-  /// does not suffice, before weights are read.
+  /// Throws Error for a broken file or an adapter that does not fit the model, UsageError for an impossible option,
+  /// ResourceError with the numbers where memory does not suffice, before weights are read.
   static std::unique_ptr<Engine> load(const std::filesystem::path& path, const EngineOptions& options);
 
   /// An engine around a model in memory, such as a trainer's snapshot; its weights are not copied. Computes as training
@@ -86,7 +89,9 @@ class Engine {
   /// Computes with another model of the same configuration from now on, such as a trainer's next snapshot; the old one
   /// is freed. No session may hold cached positions: they were computed with the old weights.
   void publish(std::unique_ptr<const Model> model);
-  Context context() { return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_}; }
+  Context context() {
+    return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_, .adapter = adapter_.get()};
+  }
   KvPool& pool() { return *pool_; }
   const KvLayout& kv_layout() const { return pool_->layout(); }
   size_t prefill_chunk() const { return prefill_chunk_; }
@@ -103,6 +108,7 @@ class Engine {
   PassCost pass_cost_;
   GenerationConfig generation_config_;
   std::unique_ptr<const Model> model_;
+  std::unique_ptr<const Adapter> adapter_;             // null: none
   std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none
   std::unique_ptr<const ChatTemplate> chat_template_;  // null: the model has none
   OutputFormat output_format_;
