@@ -27,7 +27,11 @@ TrainingForward::TrainingForward(Backend& backend, const Model& model, std::span
   pass_.balance_weight = options.balance_weight;
   pass_.recompute = options.recompute;
   lay_rows(samples, options.last_row);
-  Context ctx{.backend = backend, .profile = options.profile, .tape = tape ? &tape_ : nullptr, .training = &pass_};
+  Context ctx{.backend = backend,
+              .profile = options.profile,
+              .tape = tape ? &tape_ : nullptr,
+              .training = &pass_,
+              .adapter = options.adapter};
   const Tensor hidden = model.forward(ctx, {ids_, {}, positions_, rows_}, pool_.layout());
   log_probs_ = model.log_probs(ctx, hidden, targets_, options.temperature);
   if (options.mtp) run_mtp(ctx, model, samples, hidden);

@@ -16,10 +16,11 @@ struct ForwardOptions {
   Profile profile = Profile::kExact;
   CacheType cache_type = CacheType::kF32;
   float temperature = 1;
-  bool mtp = false;           ///< the MTP module too
-  double balance_weight = 0;  ///< of each sequence's balance loss: alpha / sequences of the step
-  bool recompute = false;     ///< activation checkpointing
-  bool last_row = false;      ///< compute the last token too, which predicts nothing but counts in balance and loads
+  bool mtp = false;                  ///< the MTP module too
+  const Adapter* adapter = nullptr;  ///< is trained, and the model frozen; null: the model is trained
+  double balance_weight = 0;         ///< of each sequence's balance loss: alpha / sequences of the step
+  bool recompute = false;            ///< activation checkpointing
+  bool last_row = false;  ///< compute the last token too, which predicts nothing but counts in balance and loads
 };
 
 class TrainingForward {
