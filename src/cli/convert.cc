@@ -13,12 +13,13 @@
 #include "quant/convert_safetensors.h"
 #include "quant/convert_to_gguf.h"
 #include "quant/convert_to_hf.h"
+#include "quant/merge_gguf.h"
 
 namespace fathom {
 namespace {
 
 struct ConvertCommand {
-  std::string in, out, type = "auto", max_shard_size = "5GB";
+  std::string in, out, type = "auto", max_shard_size = "5GB", adapter;
   bool fp8_as_q8 = false, no_mtp = false, no_fathom_keys = false, json = false;
 };
 
@@ -62,6 +63,7 @@ int to_gguf(const ConvertCommand& command, const std::filesystem::path& folder, 
   options.types.mtp = !command.no_mtp;
   options.fathom_keys = !command.no_fathom_keys;
   options.threads = threads;
+  options.adapter = command.adapter;
   LongWork work("converting");
   const ToGgufResult result = convert_to_gguf(folder, command.out, options, work.progress());
   work.clear();
@@ -110,7 +112,8 @@ int report_folder(const ConvertCommand& command, const FolderReport& made) {
 int to_folder(const ConvertCommand& command, const std::filesystem::path& gguf, size_t threads) {
   ToHfOptions options;
   options.type = chosen_type(command.type, {{"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBF16}});
-  options.folder = {.max_shard_bytes = parse_size(command.max_shard_size), .threads = threads};
+  options.folder = {
+      .max_shard_bytes = parse_size(command.max_shard_size), .threads = threads, .adapter = command.adapter};
   LongWork work("converting");
   const FolderReport made = convert_to_hf(gguf, command.out, options, work.progress());
   work.clear();
@@ -121,11 +124,32 @@ int to_type(const ConvertCommand& command, const std::filesystem::path& folder, 
   const std::optional<DType> type = chosen_type(
       command.type, {{"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBF16}, {"fp8", DType::kF8E4M3}});
   if (!type) throw UsageError("convert: from a folder to a folder needs --type f32, f16, bf16 or fp8");
-  const FolderOptions options{.max_shard_bytes = parse_size(command.max_shard_size), .threads = threads};
+  const FolderOptions options{
+      .max_shard_bytes = parse_size(command.max_shard_size), .threads = threads, .adapter = command.adapter};
   LongWork work("converting");
   const FolderReport made = convert_folder_type(folder, command.out, *type, options, work.progress());
   work.clear();
   return report_folder(command, made);
+}
+
+/// GGUF to GGUF: only an adapter is merged, and types stay.
+int merge_gguf(const ConvertCommand& command, const std::filesystem::path& gguf, size_t threads) {
+  if (command.type != "auto")
+    throw UsageError(
+        "--type: expected auto where an adapter is merged into a GGUF file (then fathom quantize), found " +
+        command.type);
+  LongWork work("merging");
+  const MergedGguf made = merge_into_gguf(gguf, command.out, command.adapter, threads, work.progress());
+  work.clear();
+  std::vector<std::string> notes;
+  if (made.error.matrices) notes.push_back(made.error.text());
+  return report(command,
+                {{"format", "fathom.convert"},
+                 {"version", 1},
+                 {"out", command.out},
+                 {"tensors", made.tensors},
+                 {"bytes", made.bytes}},
+                notes);
 }
 
 int convert(const ConvertCommand& command, const Settings& settings) {
@@ -133,6 +157,7 @@ int convert(const ConvertCommand& command, const Settings& settings) {
   const bool from_folder = std::filesystem::is_directory(in), gguf = command.out.ends_with(".gguf");
   const size_t threads = settings.count("threads").value_or(physical_cores());
   if (from_folder && gguf) return to_gguf(command, in, threads);
+  if (gguf && !command.adapter.empty()) return merge_gguf(command, in, threads);
   if (gguf) throw UsageError("convert: from GGUF to GGUF is the work of fathom quantize");
   return from_folder ? to_type(command, in, threads) : to_folder(command, in, threads);
 }
@@ -154,12 +179,16 @@ void add_convert(CLI::App& app, Invocation& invocation) {
                     "to GGUF: without the fathom.* keys that make the way back exact");
   command->add_option("--max-shard-size", options->max_shard_size, "to a folder: largest file of weights")
       ->capture_default_str();
+  command->add_option("--adapter", options->adapter,
+                      "folder of a LoRA adapter (peft's format), merged into the weights as W + scale B A; to GGUF and "
+                      "FP8 the error of quantising them again is shown");
   command->add_flag("--json", options->json, "print what was made as an object");
   add_setting_flags(*command, invocation, {"threads"});
   command->footer(
       "Example:  fathom convert ./DeepSeek-R1-Distill-Qwen-1.5B r1-1.5b.gguf\n"
       "          fathom convert r1-1.5b.gguf ./r1-1.5b\n"
-      "          fathom convert ./DeepSeek-V3 ./DeepSeek-V3-bf16 --type bf16");
+      "          fathom convert ./DeepSeek-V3 ./DeepSeek-V3-bf16 --type bf16\n"
+      "          fathom convert smollm2.gguf smollm2-mine.gguf --adapter ./my-adapter");
   command->callback([&invocation, options] {
     invocation.run = [options](const Settings& settings) { return convert(*options, settings); };
   });

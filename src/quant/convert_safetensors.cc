@@ -8,6 +8,7 @@
 #include "quant/convert_safetensors_config.h"
 #include "quant/fp8.h"
 #include "quant/gguf_tokenizer_keys.h"
+#include "quant/merged_checkpoint.h"
 #include "tensor/dequantize.h"
 
 namespace fathom {
@@ -96,6 +97,27 @@ bool is_weights_file(const fs::path& path) {
   return is_pickle(path) || is_unfinished(path) || name.ends_with(".index.json");
 }
 
+/// Of the merged matrices that became FP8.
+MergeError merge_error(const Checkpoint& checkpoint, const std::vector<WeightToWrite>& weights) {
+  MergeError error;
+  const auto* merged = dynamic_cast<const MergedCheckpoint*>(&checkpoint);
+  for (const WeightToWrite& w : weights) {
+    if (!merged || w.form != WeightForm::kFp8Values || !merged->is_merged(w.source)) continue;
+    const Tensor values = merged->find(w.source).data, stored = make_tensor(DType::kF8E4M3, values.shape());
+    const size_t rows = values.dim(0), columns = values.dim(1);
+    const Tensor scales = make_tensor(DType::kF32, {blocks_of(rows), blocks_of(columns)});
+    for (size_t r = 0; r < rows; r += kFp8Block) {
+      const size_t n = std::min(kFp8Block, rows - r);
+      float* scale = scales.data<float>() + r / kFp8Block * blocks_of(columns);
+      fp8_block_scales(values.data<float>() + r * columns, n, columns, scale);
+      fp8_block_values(values.data<float>() + r * columns, n, columns, scale,
+                       reinterpret_cast<uint8_t*>(stored.bytes()) + r * columns);
+    }
+    error.add(values, dequantize(stored, scales));
+  }
+  return error;
+}
+
 void copy_one(const fs::path& from, const fs::path& to) {
   std::error_code ec;
   fs::copy_file(from, to, ec);
@@ -137,7 +159,7 @@ void copy_others(const fs::path& in, FolderAside& out, std::vector<std::string>&
 FolderReport convert_folder_type(const fs::path& in, const fs::path& out, DType type, const FolderOptions& options,
                                  const WorkProgress& progress) {
   check(type == DType::kF8E4M3 || !torch_dtype(type).empty(), "a folder's type is F32, F16, BF16 or F8_E4M3");
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(in);
+  const std::unique_ptr<Checkpoint> checkpoint = open_merged(in, options.adapter);
   if (!fs::is_directory(in)) throw Error(cat(in.string(), ": expected a Hugging Face folder, found a file"));
   FolderReport report;
   Plan plan(*checkpoint, type);
@@ -149,6 +171,8 @@ FolderReport convert_folder_type(const fs::path& in, const fs::path& out, DType 
     report.notes.push_back(plan.has_fp8 ? "the folder's matrices are in FP8 already"
                                         : "no matrix has a name that FP8 is used for");
   const std::string config = new_config(in, *checkpoint, type, plan);
+  if (const MergeError error = merge_error(*checkpoint, plan.weights); error.matrices)
+    report.notes.push_back(error.text());
   FolderAside folder(out);
   write_weights(*checkpoint, std::move(plan.weights), folder, options, progress, report);
   copy_others(in, folder, report.notes);

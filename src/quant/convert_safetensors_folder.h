@@ -40,6 +40,7 @@ inline constexpr uint64_t kDefaultShardBytes = 5'000'000'000;  // as transformer
 struct FolderOptions {
   uint64_t max_shard_bytes = kDefaultShardBytes;  ///< a larger tensor has a shard of its own
   size_t threads = 0;                             ///< 0: physical cores
+  std::filesystem::path adapter;                  ///< folder of a LoRA adapter to merge into the weights; empty: none
 };
 
 struct FolderReport {

@@ -5,6 +5,9 @@
 #include "quant/convert_to_gguf_data.h"
 #include "quant/convert_to_gguf_keys.h"
 #include "quant/gguf_tokenizer_keys.h"
+#include "quant/merged_checkpoint.h"
+#include "quant/quantize.h"
+#include "tensor/dequantize.h"
 
 namespace fathom {
 namespace {
@@ -64,11 +67,25 @@ void write_tensors(GgufWriter& writer, const Checkpoint& checkpoint, const GgufP
   }
 }
 
+/// Of the merged matrices that became quantised. Rows are quantised each for itself, so their order does not matter.
+MergeError merge_error(const Checkpoint& checkpoint, const GgufPlan& plan) {
+  MergeError error;
+  const auto* merged = dynamic_cast<const MergedCheckpoint*>(&checkpoint);
+  for (const GgufTensorPlan& t : plan.tensors) {
+    if (!merged || info(t.info.dtype).block_size == 1 || t.sources.size() != 1 || t.arrange == Arrange::kKeys) continue;
+    if (!merged->is_merged(t.sources[0])) continue;
+    const Tensor values = merged->find(t.sources[0]).data, stored = make_tensor(t.info.dtype, values.shape());
+    quantize(t.info.dtype, values.data<float>(), stored.bytes(), values.count());
+    error.add(values, dequantize(stored));
+  }
+  return error;
+}
+
 }  // namespace
 
 ToGgufResult convert_to_gguf(const fs::path& folder, const fs::path& file, const ToGgufOptions& options,
                              const WorkProgress& progress) {
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(folder);
+  const std::unique_ptr<Checkpoint> checkpoint = open_merged(folder, options.adapter);
   GgufPlan plan = plan_gguf(*checkpoint, options.types);
   ToGgufResult result{plan.type, plan.tensors.size(), 0, plan.notes};
   const GgufKeys keys = make_keys(folder, *checkpoint, plan, options.fathom_keys, result.notes);
@@ -76,6 +93,7 @@ ToGgufResult convert_to_gguf(const fs::path& folder, const fs::path& file, const
   result.bytes = writer.total_bytes();
   require_disk(file, result.bytes);
   write_tensors(writer, *checkpoint, plan, options.threads, progress, result.notes);
+  if (const MergeError error = merge_error(*checkpoint, plan); error.matrices) result.notes.push_back(error.text());
   if (progress) progress(result.bytes, result.bytes);
   writer.commit();
   return result;

@@ -17,6 +17,7 @@ struct ToGgufOptions {
   ToGgufTypes types;
   bool fathom_keys = true;  ///< write fathom.hf.*, without which the way back has to guess
   size_t threads = 1;
+  std::filesystem::path adapter;  ///< folder of a LoRA adapter to merge into the weights; empty: none
 };
 
 struct ToGgufResult {

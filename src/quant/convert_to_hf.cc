@@ -3,6 +3,7 @@
 #include "quant/convert_safetensors_config.h"
 #include "quant/convert_to_hf_config.h"
 #include "quant/convert_to_hf_tokenizer.h"
+#include "quant/merged_checkpoint.h"
 
 namespace fathom {
 
@@ -12,7 +13,7 @@ FolderReport convert_to_hf(const fs::path& gguf, const fs::path& out, const ToHf
                            const WorkProgress& progress) {
   check(!options.type || !torch_dtype(*options.type).empty(), "a folder's type is F32, F16 or BF16");
   const GgufFile file(gguf);
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(gguf);
+  const std::unique_ptr<Checkpoint> checkpoint = open_merged(gguf, options.folder.adapter);
   FolderReport report;
   report.notes = checkpoint->notes();
   const auto note_all = [&](const std::vector<std::string>& notes) {
