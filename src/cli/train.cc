@@ -1,5 +1,6 @@
 // fathom train: runs a recipe, shows how it goes, and goes on with a run that was stopped.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
@@ -41,7 +42,9 @@ std::string count_text(double n) {
 
 class Show final : public TrainListener {
  public:
-  explicit Show(const Recipe& recipe) : recipe_(recipe), terminal_(terminal_of(2)) { catch_interrupts(true), catch_termination(); }
+  explicit Show(const Recipe& recipe) : recipe_(recipe), terminal_(terminal_of(2)) {
+    catch_interrupts(true), catch_termination();
+  }
 
   void on_plan(const TrainPlan& plan) override {
     encoding_.reset();
@@ -60,15 +63,21 @@ class Show final : public TrainListener {
     if (s.validation_loss) line += cat("  validation ", number(*s.validation_loss, "%.4f"));
     if (s.has_mtp) line += cat("  mtp ", number(s.mtp_loss, "%.4f"));
     if (s.expert_load > 0) line += cat("  expert load ", number(s.expert_load, "%.2f"));
+    for (const auto& [name, value] : s.more)
+      if (name == "reward" || name == "validation_reward" || name == "length")
+        line += cat("  ", name == "validation_reward" ? "held out" : name, " ", number(value, "%.3g"));
     line += cat("  rate ", number(s.learning_rate, "%.3g"), "  norm ", number(s.gradient_norm, "%.3g"), "  ",
                 count_text(s.tokens_per_s), " tok/s");
     if (s.peak_share > 0) line += cat(" (", number(100 * s.peak_share, "%.0f"), "% of peak)");
     line += cat("  ", duration_text(per_step * static_cast<double>(steps_)), " left  ", number(s.joules / 3600, "%.3g"),
                 " Wh");
     if (recipe_.energy.price_per_kwh > 0)
-      line += cat(" ", number(energy_cost(s.joules, recipe_.energy.price_per_kwh), "%.2g"), " ", recipe_.energy.currency);
+      line +=
+          cat(" ", number(energy_cost(s.joules, recipe_.energy.price_per_kwh), "%.2g"), " ", recipe_.energy.currency);
     // A line that stays for what is worth keeping; at a terminal the others replace one another.
-    const bool keep = s.validation_loss || s.step == 1 || s.step == s.steps || s.skipped ||
+    const bool judged = s.validation_loss || std::any_of(s.more.begin(), s.more.end(),
+                                                         [](const auto& m) { return m.first == "validation_reward"; });
+    const bool keep = judged || s.step == 1 || s.step == s.steps || s.skipped ||
                       (!terminal_.can_move && Clock::now() - shown_ > std::chrono::seconds(10));
     if (keep) {
       clear();
@@ -119,8 +128,8 @@ int train(const Arguments& arguments) {
   if (resume == !arguments.recipe.empty())
     throw UsageError("expected a recipe, or --resume with a run folder (fathom train --help)");
   if (resume && !arguments.set.empty()) throw UsageError("--set: a run goes on with its own recipe");
-  const Recipe recipe = resume ? read_recipe(run_recipe_path(arguments.resume))
-                               : read_recipe(arguments.recipe, arguments.set);
+  const Recipe recipe =
+      resume ? read_recipe(run_recipe_path(arguments.resume)) : read_recipe(arguments.recipe, arguments.set);
   TrainOptions options;
   options.resume = resume;
   options.folder = resume                  ? fs::path(arguments.resume)
@@ -133,8 +142,12 @@ int train(const Arguments& arguments) {
   const TrainStep& last = show.last();
   print_err(cat("energy: ", number(last.joules / 3600, "%.3g"), " Wh (", last.energy_source, ")\n"));
   if (arguments.as_json) {
-    json::object out{{"format", "fathom.train"}, {"version", 1},           {"folder", options.folder.string()},
-                     {"step", result.step},      {"stopped", result.stopped}, {"loss", result.loss},
+    json::object out{{"format", "fathom.train"},
+                     {"version", 1},
+                     {"folder", options.folder.string()},
+                     {"step", result.step},
+                     {"stopped", result.stopped},
+                     {"loss", result.loss},
                      {"checkpoint", result.checkpoint.string()}};
     out["validation_loss"] = result.validation_loss ? json::value(*result.validation_loss) : json::value();
     print_out(to_json(out) + "\n");
@@ -163,9 +176,8 @@ void add_train(CLI::App& app, Invocation& invocation) {
   command->add_option("--resume", arguments->resume, "a run folder to go on with");
   command->add_flag("--help-recipe", arguments->help_recipe, "list the keys of a recipe and end");
   command->add_flag("--json", arguments->as_json, "print what came of it as JSON");
-  command->callback([arguments, &invocation] {
-    invocation.run = [arguments](const Settings&) { return train(*arguments); };
-  });
+  command->callback(
+      [arguments, &invocation] { invocation.run = [arguments](const Settings&) { return train(*arguments); }; });
 }
 
 }  // namespace fathom

@@ -45,15 +45,22 @@ fs::path byte_tokenizer(const Recipe& recipe, const fs::path& run) {
   return folder;
 }
 
-/// config.json for the weights that are written: f32, whatever it was before.
-std::string plain_config(const fs::path& path, size_t vocab_size) {
+/// config.json for the weights that are written: f32, whatever it was before. `bytes`: the tokenizer of single bytes
+/// that the model is made for, or null; where the file does not say, its size and end token are taken, not the defaults
+/// that readers have for an absent eos_token_id.
+std::string plain_config(const fs::path& path, const Tokenizer* bytes) {
   json::value value = read_json_file(path);
   if (!value.is_object()) throw Error(cat(path.string(), ": expected an object, found something else"));
   json::object& config = value.as_object();
   config.erase("quantization_config");
   config["torch_dtype"] = "float32";
-  const json::value* size = config.if_contains("vocab_size");
-  if (vocab_size != 0 && (!size || *size == 0)) config["vocab_size"] = vocab_size;
+  if (bytes) {
+    const json::value* size = config.if_contains("vocab_size");
+    if (!size || *size == 0) config["vocab_size"] = bytes->vocab_size();
+    if (!config.contains("bos_token_id")) config["bos_token_id"] = nullptr;
+    for (size_t id = 0; id < bytes->vocab_size() && !config.contains("eos_token_id"); ++id)
+      if (bytes->is_end_of_generation(static_cast<TokenId>(id))) config["eos_token_id"] = id;
+  }
   return to_json(value, {.indent = 2}) + "\n";
 }
 
@@ -75,7 +82,7 @@ StartModel start_model(const Recipe& recipe, const fs::path& start, const fs::pa
     tokenizer = std::make_unique<Tokenizer>(std::move(spec));
   }
   const fs::path config_path = start.empty() ? fs::path(recipe.model.config) : start / "config.json";
-  std::string config_json = plain_config(config_path, tokenizer ? tokenizer->vocab_size() : 0);
+  std::string config_json = plain_config(config_path, own_bytes ? tokenizer.get() : nullptr);
   const json::value value = parse_json(config_json, config_path.string());
   const ModelConfig config = config_from_json(JsonObject(value, config_path.string()));
   const fs::path weights = resume.empty() ? start : resume;

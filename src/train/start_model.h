@@ -24,8 +24,8 @@ struct StartModel {
 /// As the recipe says: new weights for a config.json (model.config), or the masters of model.start; `start` is that
 /// model's folder, found by the caller. A tokenizer of single bytes ("characters": those of the training texts or
 /// the task;
-/// "bytes": all) is written into run/tokenizer, and a config.json whose vocab_size is 0 or absent takes its size.
-/// `resume`: a checkpoint folder of this run, whose weights are taken instead.
+/// "bytes": all) is written into run/tokenizer, and a config.json whose vocab_size is 0 or absent takes its size, one
+/// without eos_token_id its end token. `resume`: a checkpoint folder of this run, whose weights are taken instead.
 /// Throws Error naming the file and what is wrong with it.
 StartModel start_model(const Recipe& recipe, const std::filesystem::path& start, const std::filesystem::path& run,
                        const std::filesystem::path& resume, size_t threads);

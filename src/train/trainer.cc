@@ -7,6 +7,7 @@
 #include "train/data.h"
 #include "train/forward.h"
 #include "train/plan.h"
+#include "train/reinforce.h"
 #include "train/run.h"
 
 namespace fathom {
@@ -167,8 +168,9 @@ class Trainer {
 }  // namespace
 
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
+  if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage != "pretrain" && recipe.stage != "sft")
-    throw Error(cat("stage: expected pretrain or sft, found ", recipe.stage, ", which is not built yet"));
+    throw Error(cat("stage: expected pretrain, sft or grpo, found ", recipe.stage, ", which is not built yet"));
   if (recipe.lora.rank != 0) throw Error("lora.rank: expected 0, adapters are not trained yet");
   return Trainer(recipe, options, listener).run();
 }

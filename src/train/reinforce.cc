@@ -1,0 +1,207 @@
+#include "train/reinforce.h"
+
+#include <chrono>
+
+#include "engine/memory.h"
+#include "tasks/reward_program.h"
+#include "tasks/task.h"
+#include "train/grpo.h"
+#include "train/plan.h"
+#include "train/run.h"
+
+namespace fathom {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kHeldOutProblems = 128;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// A task's problems as token ids, graded by its verifier, or by the recipe's program.
+class TaskProblems final : public Problems {
+ public:
+  TaskProblems(const Recipe& recipe, const StartModel& model, Split split)
+      : task_(make_task(recipe.grpo.task)), model_(model), split_(split), seed_(static_cast<uint64_t>(recipe.seed)) {
+    if (!recipe.grpo.reward_program.empty())
+      program_ = std::make_unique<RewardProgram>(std::vector<std::string>{"/bin/sh", "-c", recipe.grpo.reward_program});
+  }
+
+  std::vector<TokenId> prompt(uint64_t index) override {
+    const std::string text = task_->example(split_, seed_, index).prompt;
+    const Tokenizer& tokenizer = *model_.tokenizer;
+    if (!model_.chat_template) return tokenizer.encode(text);
+    json::object request{{"messages", json::array{json::object{{"role", "user"}, {"content", text}}}},
+                         {"add_generation_prompt", true}};
+    return tokenizer.encode(model_.chat_template->render(request));
+  }
+
+  double reward(uint64_t index, const Rollout& answer) override {
+    const Example example = task_->example(split_, seed_, index);
+    std::span<const TokenId> ids = answer.completion();
+    if (!ids.empty() && model_.tokenizer->is_end_of_generation(ids.back())) ids = ids.first(ids.size() - 1);
+    const std::string text = model_.tokenizer->decode(ids);
+    if (!program_) return task_->reward(example, text).reward;
+    const RewardRequest request{example.prompt, text, example.answer};
+    return program_->rewards({&request, 1}).front();
+  }
+
+ private:
+  std::unique_ptr<const Task> task_;
+  const StartModel& model_;
+  Split split_;
+  uint64_t seed_;
+  std::unique_ptr<RewardProgram> program_;  // null: the task grades
+};
+
+GrpoOptions options_of(const Recipe& recipe) {
+  const Recipe::Grpo& g = recipe.grpo;
+  GrpoOptions o;
+  o.prompts = static_cast<size_t>(g.prompts);
+  o.group = static_cast<size_t>(g.group);
+  o.temperature = static_cast<float>(g.temperature);
+  o.max_tokens = static_cast<size_t>(g.max_tokens);
+  o.seed = static_cast<uint64_t>(recipe.seed);
+  o.overlong = g.overlong == "mask" ? Overlong::kMask : g.overlong == "soft" ? Overlong::kSoft : Overlong::kNone;
+  o.overlong_cache = static_cast<size_t>(g.overlong_cache);
+  o.dynamic_sampling = g.dynamic_sampling;
+  o.objective = policy_objective(g.loss);
+  o.objective.eps_low = g.epsilon_low;
+  o.objective.eps_high = g.epsilon_high;
+  o.objective.beta = g.beta;
+  o.objective.unbiased_kl = g.kl == "unbiased";
+  if (g.mask_delta > 0) o.objective.off_policy_delta = g.mask_delta;
+  if (o.objective.mean == LossMean::kConstantLength) o.objective.max_length = o.max_tokens;
+  if (!g.scale_rewards) o.objective.deviation = Deviation::kNone;
+  o.updates = static_cast<size_t>(g.updates);
+  o.micro_batch = static_cast<size_t>(recipe.train.micro_batch);
+  o.balance_alpha = recipe.moe.balance_alpha;
+  o.recompute = recipe.train.recompute;
+  return o;
+}
+
+class Reinforcement {
+ public:
+  Reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener)
+      : run_(recipe, options, listener),
+        recipe_(recipe),
+        options_(options_of(recipe)),
+        problems_(recipe, checked(run_.state().model()), Split::kTrain),
+        held_out_(recipe, run_.state().model(), Split::kHeldOut) {
+    require_valid(options_);
+    engine_ = Engine::from_model(run_.state().model().masters.snapshot(run_.threads()), nullptr,
+                                 {.threads = run_.threads(),
+                                  .ctx = run_.context(),
+                                  .sequences = std::min<size_t>(options_.prompts * options_.group, 64)});
+    const Tokenizer& tokenizer = *run_.state().model().tokenizer;
+    for (size_t id = 0; id < tokenizer.vocab_size(); ++id)
+      if (tokenizer.is_end_of_generation(static_cast<TokenId>(id)))
+        options_.stop_ids.push_back(static_cast<TokenId>(id));
+    if (recipe.grpo.beta != 0) reference_ = run_.state().reference().snapshot(run_.threads());
+  }
+
+  TrainResult run() {
+    plan();
+    return run_.loop([&] { return step(); }, [&](TrainStep& done) { evaluate(done); });
+  }
+
+ private:
+  static const StartModel& checked(const StartModel& model) {
+    if (!model.tokenizer) throw Error("training: expected a tokenizer with model.start, found none");
+    return model;
+  }
+
+  void plan() {
+    const Masters& masters = run_.state().model().masters;
+    const Clock::time_point start = Clock::now();
+    draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
+    TrainPlan plan{
+        .parameters = masters.count(),
+        .memory_bytes =
+            training_memory(masters, recipe_, options_.prompts * options_.group * run_.context() / 4).total(),
+        .available_bytes = available_memory_bytes(),
+        .step_s = 2 * seconds_since(start),
+        .peak_gop_s = run_.log().measure_peak(run_.threads()),
+        .first_step = static_cast<int64_t>(run_.state().progress().step),
+        .steps = recipe_.train.steps};
+    plan.what =
+        cat("grpo ", masters.config().model_type, ", ", masters.count(), " parameters, task ", recipe_.grpo.task, ", ",
+            options_.prompts, " prompts of ", options_.group, " answers a step, ", run_.threads(), " threads");
+    run_.listener().on_plan(plan);
+  }
+
+  std::optional<TrainStep> step() {
+    const Clock::time_point start = Clock::now();
+    RunState& state = run_.state();
+    const uint64_t index = state.progress().step;
+    TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
+    const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
+    if (run_.listener().stop()) return std::nullopt;
+    const GrpoLearned learned = learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients) {
+      return run_.update(out, engine_->model(), gradients, {}) ? state.model().masters.snapshot(run_.threads())
+                                                               : nullptr;
+    });
+    state.position() += batch.drawn.problems;
+    state.advance(batch.drawn.answer_tokens);
+    if (recipe_.grpo.reference_every && out.step % recipe_.grpo.reference_every == 0 && reference_) {
+      state.renew_reference();
+      reference_ = state.reference().snapshot(run_.threads());
+    }
+    report(out, batch, learned, start);
+    return out;
+  }
+
+  void report(TrainStep& out, const GrpoBatch& batch, const GrpoLearned& learned, Clock::time_point start) {
+    const GrpoDrawn& drawn = batch.drawn;
+    const PolicySums& p = learned.policy;
+    out.loss = p.loss;
+    out.tokens = run_.state().progress().tokens;
+    const double groups = static_cast<double>(std::max<size_t>(drawn.groups, 1)),
+                 answers = static_cast<double>(std::max<size_t>(drawn.answers, 1));
+    out.more = {{"reward", drawn.reward},
+                {"length", drawn.length},
+                {"length_above", drawn.length_above},
+                {"length_below", drawn.length_below},
+                {"truncated", static_cast<double>(drawn.truncated) / answers},
+                {"equal_groups", static_cast<double>(drawn.equal) / groups},
+                {"kl", p.mean_kl()},
+                {"entropy", p.entropy()},
+                {"clip_low", p.clip_fraction_low()},
+                {"clip_high", p.clip_fraction_high()},
+                {"ratio_mean", p.mean_ratio()},
+                {"ratio_max", p.ratio_max},
+                {"verified_tokens", static_cast<double>(learned.verified_tokens)}};
+    const uint64_t rows = drawn.prompt_tokens + drawn.answer_tokens;
+    run_.log().measure(out, rows, training_operations(run_.state().model().masters, rows, 64) * 5 / 3,
+                       seconds_since(start));
+  }
+
+  void evaluate(TrainStep& out) {
+    std::vector<std::vector<TokenId>> prompts;
+    for (size_t i = 0; i < kHeldOutProblems; ++i) prompts.push_back(held_out_.prompt(i));
+    const std::vector<Rollout> answers = roll_out(*engine_, prompts,
+                                                  {.temperature = options_.temperature,
+                                                   .max_tokens = options_.max_tokens,
+                                                   .stop_ids = options_.stop_ids,
+                                                   .seed = ~options_.seed});
+    double sum = 0;
+    for (const Rollout& answer : answers) sum += held_out_.reward(answer.prompt, answer);
+    out.more.emplace_back("validation_reward", sum / static_cast<double>(answers.size()));
+  }
+
+  Run run_;
+  const Recipe& recipe_;
+  GrpoOptions options_;
+  TaskProblems problems_, held_out_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<const Model> reference_;  // null: no KL
+};
+
+}  // namespace
+
+TrainResult run_reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
+  if (recipe.grpo.keep_routing) throw Error("grpo.keep_routing: expected false, true is not built yet");
+  return Reinforcement(recipe, options, listener).run();
+}
+
+}  // namespace fathom
