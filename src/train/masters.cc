@@ -100,6 +100,12 @@ Masters Masters::draw(const ModelConfig& config, const NewWeights& weights, size
   return from(DrawnCheckpoint(config, weights), threads);
 }
 
+Masters Masters::none(const ModelConfig& config) {
+  Masters out;
+  out.config_ = config;
+  return out;
+}
+
 Parameter* Masters::find(const std::string& name) {
   for (std::vector<Parameter>* list : {&parameters_, &router_biases_})
     for (Parameter& p : *list)

@@ -26,6 +26,9 @@ class Masters {
   /// Throws Error where the architecture is not known.
   static Masters draw(const ModelConfig& config, const NewWeights& weights, size_t threads);
 
+  /// No parameters: of a model whose weights are not trained.
+  static Masters none(const ModelConfig& config);
+
   const ModelConfig& config() const { return config_; }
   /// In the order of their names. What training gives a gradient; the router's bias is apart.
   std::vector<Parameter>& parameters() { return parameters_; }

@@ -151,13 +151,15 @@ TEST(Plan, OperationsOfALlamaByHand) {
   const Masters masters = Masters::draw(config(kLlama), {}, 1);
   // Per layer q, o 32 x 32, k, v 16 x 32, three of 48 x 32; the tied head 40 x 32. Attention: 2 x 4 heads x 8 x 10 / 2.
   const double weights = 2 * (2 * 1024 + 2 * 512 + 3 * 1536) + 1280, attention = 2 * 4 * 16 * 10 / 2.0;
-  EXPECT_DOUBLE_EQ(training_operations(masters, 5, 10), 6 * 5 * (weights + attention));
+  const std::unique_ptr<const Model> model = masters.snapshot(1);
+  EXPECT_DOUBLE_EQ(training_operations(*model, 5, 10), 6 * 5 * (weights + attention));
+  EXPECT_DOUBLE_EQ(training_operations(*model, 5, 10, /*frozen=*/true), 5 * (4 * weights + 6 * attention));
   Recipe recipe;
-  const TrainingMemory plain = training_memory(masters, recipe, 100);
+  const TrainingMemory plain = training_memory(masters.config(), masters.count(), recipe, 100);
   EXPECT_EQ(plain.parameters, 12 * masters.count());
   EXPECT_EQ(plain.optimizer, 8 * masters.count());
   recipe.train.recompute = true;
-  EXPECT_LT(training_memory(masters, recipe, 100).activations, plain.activations);
+  EXPECT_LT(training_memory(masters.config(), masters.count(), recipe, 100).activations, plain.activations);
 }
 
 }  // namespace

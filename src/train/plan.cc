@@ -10,10 +10,11 @@ uint64_t layer_numbers(const ModelConfig& c, size_t index) {
   const uint64_t D = c.hidden_size, H = c.num_attention_heads;
   uint64_t n = 5 * D;  // two norms, two residuals, the attention's output
   if (c.is_mla()) {
-    const uint64_t q = H * (c.qk_nope_head_dim + c.qk_rope_head_dim), latent = c.kv_lora_rank, rope = c.qk_rope_head_dim;
-    n += 2 * c.q_lora_rank + 2 * q + H * c.qk_nope_head_dim;            // query, rotated, columns of its heads
-    n += 2 * H * (latent + rope) + 2 * H * latent + H * c.v_head_dim;   // absorbed query, latent output, its columns
-    n += 5 * (latent + rope);                                           // latent row and its page
+    const uint64_t q = H * (c.qk_nope_head_dim + c.qk_rope_head_dim), latent = c.kv_lora_rank,
+                   rope = c.qk_rope_head_dim;
+    n += 2 * c.q_lora_rank + 2 * q + H * c.qk_nope_head_dim;           // query, rotated, columns of its heads
+    n += 2 * H * (latent + rope) + 2 * H * latent + H * c.v_head_dim;  // absorbed query, latent output, its columns
+    n += 5 * (latent + rope);                                          // latent row and its page
   } else {
     const uint64_t q = H * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
     n += 3 * q + 3 * kv + 2 * kv + (c.model_type.starts_with("qwen3") ? q + kv : 0);
@@ -28,12 +29,11 @@ bool is_expert(const std::string& name) { return name.find("mlp.experts.") != st
 
 }  // namespace
 
-TrainingMemory training_memory(const Masters& masters, const Recipe& recipe, uint64_t rows) {
-  const ModelConfig& c = masters.config();
+TrainingMemory training_memory(const ModelConfig& c, uint64_t trained, const Recipe& recipe, uint64_t rows) {
   TrainingMemory m;
-  m.parameters = 3 * 4 * masters.count();
+  m.parameters = 3 * 4 * trained;
   const uint64_t averages = recipe.optimizer.ema_decay > 0 ? 1 : 0;
-  m.optimizer = 4 * masters.count() * ((recipe.optimizer.name == "muon" ? 1 : 2) + averages);
+  m.optimizer = 4 * trained * ((recipe.optimizer.name == "muon" ? 1 : 2) + averages);
   const size_t layers = c.num_hidden_layers + (c.num_nextn_predict_layers ? 1 : 0);
   uint64_t all = 0, largest = 0;
   for (size_t i = 0; i < layers; ++i) {
@@ -47,20 +47,19 @@ TrainingMemory training_memory(const Masters& masters, const Recipe& recipe, uin
   return m;
 }
 
-double training_operations(const Masters& masters, uint64_t rows, uint64_t length) {
-  const ModelConfig& c = masters.config();
+double training_operations(const Model& model, uint64_t rows, uint64_t length, bool frozen) {
+  const ModelConfig& c = model.config();
   double weights = c.tie_word_embeddings ? static_cast<double>(c.vocab_size * c.hidden_size) : 0;
-  for (const Parameter& p : masters.parameters()) {
-    if (p.value.shape().rank() != 2 || p.name.ends_with("embed_tokens.weight")) continue;
-    const double share = is_expert(p.name) ? static_cast<double>(c.num_experts_per_tok) /
-                                                 static_cast<double>(c.n_routed_experts)
-                                           : 1;
-    weights += share * static_cast<double>(p.value.count());
+  for (const Weight* w : model.weights().in_order()) {
+    if (w->name().ends_with("embed_tokens.weight")) continue;
+    const double share =
+        is_expert(w->name()) ? static_cast<double>(c.num_experts_per_tok) / static_cast<double>(c.n_routed_experts) : 1;
+    weights += share * static_cast<double>(w->O() * w->K());
   }
   const size_t width = c.is_mla() ? 2 * c.kv_lora_rank + c.qk_rope_head_dim : 2 * c.head_dim;
-  const double attention = static_cast<double>(c.num_hidden_layers * c.num_attention_heads * width) *
-                           static_cast<double>(length) / 2;
-  return 6 * static_cast<double>(rows) * (weights + attention);
+  const double attention =
+      static_cast<double>(c.num_hidden_layers * c.num_attention_heads * width) * static_cast<double>(length) / 2;
+  return static_cast<double>(rows) * ((frozen ? 4 : 6) * weights + 6 * attention);
 }
 
 }  // namespace fathom

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "train/masters.h"
+#include "models/model.h"
 #include "train/recipe.h"
 
 namespace fathom {
@@ -17,11 +17,11 @@ struct TrainingMemory {
   uint64_t total() const { return parameters + optimizer + activations + logits; }
 };
 
-/// `rows`: tokens of a micro-batch.
-TrainingMemory training_memory(const Masters& masters, const Recipe& recipe, uint64_t rows);
+/// `trained`: numbers that are trained; `rows`: tokens of a micro-batch.
+TrainingMemory training_memory(const ModelConfig& config, uint64_t trained, const Recipe& recipe, uint64_t rows);
 
 /// Multiply-adds, each counted as two operations, of forward and both backwards of `rows` tokens: 6 a token for each
-/// weight of a matrix that it passes, and attention over sequences of `length`.
-double training_operations(const Masters& masters, uint64_t rows, uint64_t length);
+/// weight of a matrix that it passes (4 where the model is frozen), and attention over sequences of `length`.
+double training_operations(const Model& model, uint64_t rows, uint64_t length, bool frozen = false);
 
 }  // namespace fathom

@@ -51,7 +51,7 @@ struct Recipe {
     std::string on_nan = "stop";
     double spike_factor = 0;
     bool recompute = false;
-    std::string profile = "exact";
+    std::string profile = "auto";
     int64_t threads = 0;
     bool operator==(const Train&) const = default;
   } train;

@@ -94,8 +94,8 @@ constexpr RecipeKey kKeys[] = {
      "a spike: gradient norm above this times its running mean; 0: off"},
     {"train", "recompute", [](Recipe& r) -> RecipeSlot { return &r.train.recompute; },
      "compute activations twice to keep fewer (same bits)"},
-    {"train", "profile", [](Recipe& r) -> RecipeSlot { return &r.train.profile; }, "how linears are computed",
-     kUnused, kUnused, kChoice, "exact|bf16"},
+    {"train", "profile", [](Recipe& r) -> RecipeSlot { return &r.train.profile; }, "how linears are computed; auto: by the frozen model's file, else exact",
+     kUnused, kUnused, kChoice, "auto|exact|int8|bf16"},
     {"train", "threads", [](Recipe& r) -> RecipeSlot { return &r.train.threads; }, "0: all physical cores", 0, 4096},
 
     {"moe", "bias_update_rate", [](Recipe& r) -> RecipeSlot { return &r.moe.bias_update_rate; },

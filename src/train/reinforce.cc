@@ -80,6 +80,9 @@ GrpoOptions options_of(const Recipe& recipe) {
   return o;
 }
 
+/// A handle on the engine's model, which outlives it.
+std::shared_ptr<const Model> unowned(const Model& model) { return {std::shared_ptr<const Model>(), &model}; }
+
 class Reinforcement {
  public:
   Reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener)
@@ -115,15 +118,15 @@ class Reinforcement {
     const Masters& masters = run_.state().model().masters;
     const Clock::time_point start = Clock::now();
     draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
-    TrainPlan plan{
-        .parameters = masters.count(),
-        .memory_bytes =
-            training_memory(masters, recipe_, options_.prompts * options_.group * run_.context() / 4).total(),
-        .available_bytes = available_memory_bytes(),
-        .step_s = 2 * seconds_since(start),
-        .peak_gop_s = run_.log().measure_peak(run_.threads()),
-        .first_step = static_cast<int64_t>(run_.state().progress().step),
-        .steps = recipe_.train.steps};
+    TrainPlan plan{.parameters = masters.count(),
+                   .memory_bytes = training_memory(masters.config(), masters.count(), recipe_,
+                                                   options_.prompts * options_.group * run_.context() / 4)
+                                       .total(),
+                   .available_bytes = available_memory_bytes(),
+                   .step_s = 2 * seconds_since(start),
+                   .peak_gop_s = run_.log().measure_peak(run_.threads()),
+                   .first_step = static_cast<int64_t>(run_.state().progress().step),
+                   .steps = recipe_.train.steps};
     plan.what =
         cat("grpo ", masters.config().model_type, ", ", masters.count(), " parameters, task ", recipe_.grpo.task, ", ",
             options_.prompts, " prompts of ", options_.group, " answers a step, ", run_.threads(), " threads");
@@ -138,8 +141,9 @@ class Reinforcement {
     const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
     if (run_.listener().stop()) return std::nullopt;
     const GrpoLearned learned = learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients) {
-      return run_.update(out, engine_->model(), gradients, {}) ? state.model().masters.snapshot(run_.threads())
-                                                               : nullptr;
+      return run_.update(out, {unowned(engine_->model()), nullptr}, gradients, {})
+                 ? state.model().masters.snapshot(run_.threads())
+                 : nullptr;
     });
     state.position() += batch.drawn.problems;
     state.advance(batch.drawn.answer_tokens);
@@ -172,8 +176,7 @@ class Reinforcement {
                 {"ratio_max", p.ratio_max},
                 {"verified_tokens", static_cast<double>(learned.verified_tokens)}};
     const uint64_t rows = drawn.prompt_tokens + drawn.answer_tokens;
-    run_.log().measure(out, rows, training_operations(run_.state().model().masters, rows, 64) * 5 / 3,
-                       seconds_since(start));
+    run_.log().measure(out, rows, training_operations(engine_->model(), rows, 64) * 5 / 3, seconds_since(start));
   }
 
   void evaluate(TrainStep& out) {

@@ -70,8 +70,8 @@ TrainResult Run::loop(Step step, Judge judge) {
   return out;
 }
 
-bool Run::update(TrainStep& step, const Model& model, Gradients& gradients, std::span<const ExpertLoad> loads) {
-  const std::vector<Tensor> sums = state_.model().masters.gather(model, gradients);
+bool Run::update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients, std::span<const ExpertLoad> loads) {
+  const std::vector<Tensor> sums = state_.gather(snapshot, gradients);
   step.gradient_norm = gradient_norm(sums, pool_);
   step.learning_rate = learning_rate(schedule_, state_.progress().step);
   for (const ExpertLoad& load : loads) step.expert_load = std::max(step.expert_load, expert_load(load.counts));

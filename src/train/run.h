@@ -36,7 +36,7 @@ class Run {
   /// One update of the weights: norm, checks, clipping, optimizer, routers, average. Fills in the step's rate and norm.
   /// False: the numbers cannot be trusted, the batch is left out (step.skipped), nothing was changed; where the recipe
   /// says stop, the state before is saved and an Error ends the run.
-  bool update(TrainStep& step, const Model& model, Gradients& gradients, std::span<const ExpertLoad> loads);
+  bool update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients, std::span<const ExpertLoad> loads);
   void save(TrainResult& result);
 
  private:

@@ -29,6 +29,16 @@ RunIdentity identity_of(const Recipe& recipe) {
   return {{"recipe", hash.hex()}, {"profile", recipe.train.profile}};
 }
 
+std::optional<AdapterMasters> adapter_of(const Recipe& recipe, const StartModel& model,
+                                         const std::filesystem::path& resume) {
+  if (!model.frozen) return std::nullopt;
+  if (!resume.empty()) return AdapterMasters::from(read_peft_adapter(resume), *model.frozen);
+  LoraOptions options{.r = static_cast<size_t>(recipe.lora.rank), .alpha = recipe.lora.alpha};
+  options.targets = recipe.lora.targets;
+  options.seed = static_cast<uint64_t>(recipe.seed);
+  return AdapterMasters::draw(*model.frozen, options);
+}
+
 OptimizerOptions optimizer_options(const Recipe& recipe) {
   const Recipe::Optimizer& o = recipe.optimizer;
   return {o.name == "muon", o.betas[0], o.betas[1], o.eps, o.weight_decay, o.momentum};
@@ -45,11 +55,15 @@ bool is_finite(const Tensor& t) {
 RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
     : recipe_(recipe),
       identity_(identity_of(recipe)),
+      threads_(threads),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
-      optimizer_(model_.masters.parameters(), optimizer_options(recipe)),
+      adapter_(adapter_of(recipe, model_, resumed_from(options, folder))),
+      optimizer_(trained(), optimizer_options(recipe)),
       position_(zeros(DType::kI64, {1})),
       recent_losses_(make_tensor(DType::kF64, {kRecentLosses})) {
   for (double& loss : recent_losses_.span<double>()) loss = std::numeric_limits<double>::quiet_NaN();
+  if (adapter_ && (recipe.optimizer.ema_decay > 0 || recipe.stage == "grpo"))
+    throw Error("lora.rank: expected 0 with stage grpo or optimizer.ema_decay, which are not built for adapters yet");
   if (recipe.optimizer.ema_decay > 0) {
     ema_.emplace(model_.masters.parameters(), recipe.optimizer.ema_decay);
     average_ = model_.masters.with_values(ema_->state());
@@ -62,6 +76,17 @@ RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunF
   }
   if (const std::filesystem::path from = resumed_from(options, folder); !from.empty())
     progress_ = load_trainer_state(from, identity_, tensors());
+}
+
+Snapshot RunState::snapshot() const {
+  if (adapter_) return {model_.frozen, std::make_shared<const Adapter>(adapter_->snapshot())};
+  return {model_.masters.snapshot(threads_), nullptr};
+}
+
+Snapshot RunState::judged() const { return average_ ? Snapshot{average_->snapshot(threads_), nullptr} : snapshot(); }
+
+std::vector<Tensor> RunState::gather(const Snapshot& snapshot, Gradients& gradients) const {
+  return adapter_ ? adapter_->gather(*snapshot.adapter, gradients) : model_.masters.gather(*snapshot.model, gradients);
 }
 
 NamedTensors RunState::tensors() const {
@@ -86,7 +111,7 @@ std::string RunState::what_is_wrong(const TrainStep& step, std::span<const Tenso
   if (!std::isfinite(step.gradient_norm)) {
     for (size_t i = 0; i < gradients.size(); ++i)
       if (!is_finite(gradients[i]))
-        return cat("the gradient of ", model_.masters.parameters()[i].name, " has values that are no numbers");
+        return cat("the gradient of ", trained()[i].name, " has values that are no numbers");
     return cat("the gradient's norm is ", step.gradient_norm);
   }
   double sum = 0;
@@ -118,6 +143,11 @@ void RunState::update(double learning_rate, float clip, std::span<const Tensor> 
 }
 
 void RunState::save(const std::filesystem::path& folder) const {
+  if (adapter_) {
+    adapter_->save(folder, recipe_.model.start);
+    const std::string files[] = {"adapter_config.json", "adapter_model.safetensors"};
+    return save_trainer_state(folder, progress_, identity_, tensors(), files);
+  }
   const std::vector<std::string> files = write_model_folder(folder, model_);
   if (ema_) {
     std::filesystem::create_directory(folder / "ema");

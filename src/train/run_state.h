@@ -7,6 +7,7 @@
 
 #include "kernels/backend.h"
 #include "ops/context.h"
+#include "train/adapter_masters.h"
 #include "train/ema.h"
 #include "train/optimizer.h"
 #include "train/run_folder.h"
@@ -16,6 +17,12 @@
 
 namespace fathom {
 
+/// What a step computes with: a model, and the adapter that is trained beside it, or null.
+struct Snapshot {
+  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Adapter> adapter;
+};
+
 class RunState {
  public:
   /// The recipe's start, or the newest checkpoint of the folder where options.resume says so (the start where it has
@@ -24,8 +31,16 @@ class RunState {
 
   const StartModel& model() const { return model_; }
   const TrainerProgress& progress() const { return progress_; }
-  /// What evaluation uses: the average of the weights where the recipe keeps one, else the masters.
-  const Masters& judged() const { return average_ ? *average_ : model_.masters; }
+  /// The weights, or the adapter, that are trained.
+  const std::vector<Parameter>& trained() const {
+    return adapter_ ? adapter_->parameters() : model_.masters.parameters();
+  }
+  uint64_t trained_count() const { return adapter_ ? adapter_->count() : model_.masters.count(); }
+  /// Packed from the masters as they are now.
+  Snapshot snapshot() const;
+  /// What evaluation uses: the average of the weights where the recipe keeps one, else snapshot().
+  Snapshot judged() const;
+  std::vector<Tensor> gather(const Snapshot& snapshot, Gradients& gradients) const;
 
   /// Empty, or why a step must not change the weights: a loss or gradient that is no number (names the tensor), or a
   /// loss above train.spike_factor times the mean of the last ones.
@@ -51,7 +66,9 @@ class RunState {
 
   const Recipe& recipe_;
   RunIdentity identity_;
+  size_t threads_;
   StartModel model_;
+  std::optional<AdapterMasters> adapter_;
   Optimizer optimizer_;
   std::optional<Ema> ema_;
   std::optional<Masters> average_;    // shares the average's memory

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/json.h"
+#include "engine/engine.h"
 #include "formats/atomic_file.h"
 #include "formats/config_json.h"
 #include "formats/safetensors.h"
@@ -66,8 +67,25 @@ std::string plain_config(const fs::path& path, const Tokenizer* bytes) {
 
 }  // namespace
 
+namespace {
+
+StartModel frozen_model(const Recipe& recipe, const fs::path& start, size_t threads) {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(start);
+  StartModel out{Masters::none(checkpoint->config()), load_model(*checkpoint, {.threads = threads})};
+  out.profile = choose_numerics({.profile = profile_from_name(recipe.train.profile)}, checkpoint->tensors()).profile;
+  if (std::optional<TokenizerSpec> spec = checkpoint->tokenizer()) {
+    out.tokenizer_identity = tokenizer_identity(*spec);
+    if (!spec->chat_template.empty()) out.chat_template = std::make_unique<ChatTemplate>(spec->chat_template);
+    out.tokenizer = std::make_unique<Tokenizer>(std::move(*spec));
+  }
+  return out;
+}
+
+}  // namespace
+
 StartModel start_model(const Recipe& recipe, const fs::path& start, const fs::path& run, const fs::path& resume,
                        size_t threads) {
+  if (recipe.lora.rank != 0) return frozen_model(recipe, start, threads);
   const bool own_bytes = recipe.model.tokenizer == "characters" || recipe.model.tokenizer == "bytes";
   const fs::path tokenizer_folder = own_bytes                         ? byte_tokenizer(recipe, run)
                                     : !recipe.model.tokenizer.empty() ? fs::path(recipe.model.tokenizer)
@@ -89,8 +107,16 @@ StartModel start_model(const Recipe& recipe, const fs::path& start, const fs::pa
   Masters masters = weights.empty()
                         ? Masters::draw(config, {recipe.model.init_std, static_cast<uint64_t>(recipe.seed)}, threads)
                         : Masters::from(*open_checkpoint(weights), threads);
-  return {std::move(masters),   std::move(config_json),   tokenizer ? tokenizer_folder : fs::path(),
-          std::move(tokenizer), std::move(chat_template), std::move(identity)};
+  StartModel out{std::move(masters), nullptr};
+  if (recipe.train.profile == "int8")
+    throw Error("train.profile: expected auto, exact or bf16 for trained weights, found int8");
+  if (recipe.train.profile == "bf16") out.profile = choose_numerics({.profile = Profile::kBF16}, {}).profile;
+  out.config_json = std::move(config_json);
+  if (tokenizer) out.tokenizer_folder = tokenizer_folder;
+  out.tokenizer = std::move(tokenizer);
+  out.chat_template = std::move(chat_template);
+  out.tokenizer_identity = std::move(identity);
+  return out;
 }
 
 std::vector<std::string> write_model_folder(const fs::path& folder, const StartModel& model,

@@ -13,7 +13,9 @@
 namespace fathom {
 
 struct StartModel {
-  Masters masters;
+  Masters masters;                                    ///< without parameters where an adapter is trained
+  std::shared_ptr<const Model> frozen;                ///< what an adapter is trained beside, as stored; null: none is
+  Profile profile = Profile::kExact;                  ///< how linears are computed
   std::string config_json;                            ///< the text of config.json for folders that are written
   std::filesystem::path tokenizer_folder;             ///< whose tokenizer files go with it; empty: none
   std::unique_ptr<const Tokenizer> tokenizer;         ///< null: none
@@ -26,6 +28,8 @@ struct StartModel {
 /// the task;
 /// "bytes": all) is written into run/tokenizer, and a config.json whose vocab_size is 0 or absent takes its size, one
 /// without eos_token_id its end token. `resume`: a checkpoint folder of this run, whose weights are taken instead.
+/// With lora.rank the start model stays frozen and may be any file that runs, quantised too; then train.profile auto is
+/// the file's own (spec/numerics.md 1).
 /// Throws Error naming the file and what is wrong with it.
 StartModel start_model(const Recipe& recipe, const std::filesystem::path& start, const std::filesystem::path& run,
                        const std::filesystem::path& resume, size_t threads);

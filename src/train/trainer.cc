@@ -61,10 +61,13 @@ class Trainer {
  private:
   size_t most() const { return static_cast<size_t>(recipe_.train.micro_batch); }
 
-  ForwardOptions forward_options(size_t sequences) {
+  ForwardOptions forward_options(size_t sequences, const Adapter* adapter) {
     const ModelConfig& c = run_.state().model().masters.config();
-    return {.profile = recipe_.train.profile == "bf16" ? Profile::kBF16 : Profile::kExact,
-            .mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0,
+    const Profile profile = run_.state().model().profile;
+    return {.profile = profile,
+            .cache_type = profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16,
+            .mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0 && !adapter,
+            .adapter = adapter,
             .balance_weight = c.n_routed_experts ? recipe_.moe.balance_alpha / static_cast<double>(sequences) : 0,
             .recompute = recipe_.train.recompute};
   }
@@ -76,8 +79,9 @@ class Trainer {
     uint64_t most_rows = 0;
     const auto parts = micro_batches(batch, most());
     for (const std::span<const Sample> part : parts) most_rows = std::max(most_rows, rows_of(part));
-    const TrainingMemory memory = training_memory(masters, recipe_, most_rows);
-    TrainPlan plan{.parameters = masters.count(),
+    const RunState& state = run_.state();
+    const TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
+    TrainPlan plan{.parameters = state.trained_count(),
                    .memory_bytes = memory.total(),
                    .available_bytes = available_memory_bytes(),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
@@ -90,22 +94,26 @@ class Trainer {
                               " of it for the activations of ", most_rows, " tokens), found ",
                               gib(plan.available_bytes),
                               "; less are train.micro_batch, data.context, train.recompute = true"));
-    plan.what = cat(recipe_.stage, " ", masters.config().model_type, ", ", masters.count(), " parameters, ",
+    plan.what = cat(recipe_.stage, " ", masters.config().model_type, ", ", state.trained_count(),
+                    state.model().frozen
+                        ? cat(" parameters of an adapter beside a frozen model (", name(state.model().profile), "), ")
+                        : " parameters, ",
                     recipe_.train.batch, " sequences of up to ", run_.context(), " tokens a step, ", run_.threads(),
                     " threads");
     const Clock::time_point start = Clock::now();
-    const std::unique_ptr<const Model> model = masters.snapshot(run_.threads());
+    const Snapshot model = run_.state().snapshot();
     Gradients gradients;
     TrainStep unused;
-    pass(*model, parts.front(), count_targets(batch), batch.size(), &gradients, unused, {});
+    pass(model, parts.front(), count_targets(batch), batch.size(), &gradients, unused, {});
     plan.step_s = seconds_since(start) * static_cast<double>(parts.size());
     run_.listener().on_plan(plan);
   }
 
   /// Forward, losses and, with gradients, backward of one micro-batch.
-  void pass(const Model& model, std::span<const Sample> samples, const TargetCounts& all, size_t sequences,
+  void pass(const Snapshot& model, std::span<const Sample> samples, const TargetCounts& all, size_t sequences,
             Gradients* gradients, TrainStep& sums, const std::function<void(const TrainingPass&)>& on_pass) {
-    TrainingForward forward(run_.backend(), model, samples, forward_options(sequences), gradients != nullptr);
+    TrainingForward forward(run_.backend(), *model.model, samples, forward_options(sequences, model.adapter.get()),
+                            gradients != nullptr);
     const auto derivatives = [](std::span<const float> log_probs, std::span<const int32_t> targets, int64_t count,
                                 double weight, double& loss) {
       std::vector<float> d(log_probs.size());
@@ -133,30 +141,31 @@ class Trainer {
     const std::vector<Sample> batch = data_.train->batch(index);
     const TargetCounts all = count_targets(batch);
     TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
-    const std::unique_ptr<const Model> model = state.model().masters.snapshot(run_.threads());
+    const Snapshot model = state.snapshot();
     Gradients gradients;
     std::vector<ExpertLoad> loads;
     for (const std::span<const Sample> part : micro_batches(batch, most())) {
       if (run_.listener().stop()) return std::nullopt;
-      pass(*model, part, all, batch.size(), &gradients, out, [&](const TrainingPass& p) { add_loads(loads, p.loads); });
+      pass(model, part, all, batch.size(), &gradients, out, [&](const TrainingPass& p) { add_loads(loads, p.loads); });
     }
-    run_.update(out, *model, gradients, loads);
+    run_.update(out, model, gradients, loads);
     state.advance(static_cast<uint64_t>(all.tokens));
     out.tokens = state.progress().tokens;
     const uint64_t rows = rows_of(batch);
-    run_.log().measure(out, rows, training_operations(state.model().masters, rows, rows / batch.size()),
+    run_.log().measure(out, rows,
+                       training_operations(*model.model, rows, rows / batch.size(), model.adapter != nullptr),
                        seconds_since(start));
     return out;
   }
 
   double evaluate() {
-    const std::unique_ptr<const Model> model = run_.state().judged().snapshot(run_.threads());
+    const Snapshot model = run_.state().judged();
     const TargetCounts all = count_targets(data_.validation);
     TrainStep sums;
     const size_t most =
         static_cast<size_t>(recipe_.train.micro_batch ? recipe_.train.micro_batch : recipe_.train.batch);
     for (const std::span<const Sample> part : micro_batches(data_.validation, most))
-      pass(*model, part, all, data_.validation.size(), nullptr, sums, {});
+      pass(model, part, all, data_.validation.size(), nullptr, sums, {});
     return sums.loss;
   }
 
@@ -171,7 +180,6 @@ TrainResult run_training(const Recipe& recipe, const TrainOptions& options, Trai
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage != "pretrain" && recipe.stage != "sft")
     throw Error(cat("stage: expected pretrain, sft or grpo, found ", recipe.stage, ", which is not built yet"));
-  if (recipe.lora.rank != 0) throw Error("lora.rank: expected 0, adapters are not trained yet");
   return Trainer(recipe, options, listener).run();
 }
 

@@ -150,9 +150,73 @@ class Train(unittest.TestCase):
         self.assertEqual(code, 0, error)
         self.assertRegex(error, "note: step 2: the loss is -?nan")
 
+    def test_adapter(self):
+        """LoRA beside a frozen model: resumed with the same bits, answered with, in peft's format."""
+        self.assertEqual(self.train("base", "--set", "train.steps=4")[0], 0)
+        base = self.folder / "base" / "checkpoints" / "step-4"
+        (self.folder / "pairs.jsonl").write_text("".join(
+            json.dumps({"prompt": "to be", "completion": ", or " + "not" * n}) + "\n" for n in range(1, 9)))
+        self.write(CONFIG, f"""
+            stage = "sft"
+            model.start = "{base}"
+            lora = {{rank = 2, targets = ["q_proj", "down_proj"]}}
+            data = {{train = ["pairs.jsonl"], validation_fraction = 0.25}}
+            train = {{steps = 8, batch = 1, save_every = 2}}""")
+        code, printed, error = self.train("whole", "--json")
+        self.assertEqual(code, 0, error)
+        self.assertIn("adapter beside a frozen model (exact)", error)
+        adapter = pathlib.Path(json.loads(printed)["checkpoint"])
+        self.assertEqual(json.loads((adapter / "adapter_config.json").read_text())["r"], 2)
+        process = self.start(self.folder / "recipe.toml", "--out", self.folder / "killed")
+        while process.poll() is None and not (self.folder / "killed/checkpoints/step-2").exists():
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        code, _, error = run("train", "--resume", self.folder / "killed")
+        self.assertEqual(code, 0, error)
+        name = "checkpoints/step-8/adapter_model.safetensors"
+        self.assertEqual((self.folder / "killed" / name).read_bytes(), (self.folder / "whole" / name).read_bytes())
+        code, printed, error = run("run", base, "--adapter", adapter, "--raw", "to be", "--max-tokens", 3)
+        self.assertEqual(code, 0, error)
+
+    def test_reinforcement(self):
+        """GRPO on a task: rewards are logged, every answer is verified, and a resumed run has the same bits."""
+        (self.folder / "config.json").write_text(json.dumps(CONFIG))
+        (self.folder / "recipe.toml").write_text("""
+            stage = "sft"
+            model = {config = "config.json", tokenizer = "characters"}
+            data = {task = "larger-digit", context = 16, examples = 64}
+            optimizer.learning_rate = 1e-2
+            train = {steps = 6, batch = 4}""")
+        code, printed, error = self.train("start", "--json")
+        self.assertEqual(code, 0, error)
+        start = json.loads(printed)["checkpoint"]
+        (self.folder / "recipe.toml").write_text(f"""
+            stage = "grpo"
+            model.start = "{start}"
+            data.context = 16
+            grpo = {{task = "larger-digit", prompts = 4, group = 4, max_tokens = 4, beta = 0.01, updates = 2}}
+            train = {{steps = 6, batch = 16, save_every = 2}}""")
+        code, _, error = self.train("whole")
+        self.assertEqual(code, 0, error)
+        lines = [json.loads(line) for line in (self.folder / "whole" / "metrics.jsonl").read_text().splitlines()[1:]]
+        self.assertEqual(len(lines), 6)
+        for line in lines:
+            self.assertGreater(line["verified_tokens"], 0)
+            self.assertTrue(0 <= line["reward"] <= 1)
+        self.assertIn("validation_reward", lines[-1])
+        process = self.start(self.folder / "recipe.toml", "--out", self.folder / "killed")
+        while process.poll() is None and not (self.folder / "killed/checkpoints/step-2").exists():
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        code, _, error = run("train", "--resume", self.folder / "killed")
+        self.assertEqual(code, 0, error)
+        self.assertEqual(self.weights("killed", 6), self.weights("whole", 6))
+
     def test_refused(self):
         for flags, said in ((("train.stepz=3",), "train.steps"), (("data.context=65",), "max_position_embeddings"),
-                            (("data.train=none.txt",), "none.txt"), (("lora.rank=4",), "lora.rank")):
+                            (("data.train=none.txt",), "none.txt")):
             code, _, error = self.train("refused-" + flags[0], "--set", flags[0])
             self.assertNotEqual(code, 0)
             self.assertIn(said, error)
