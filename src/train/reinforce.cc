@@ -203,6 +203,8 @@ class Reinforcement {
 }  // namespace
 
 TrainResult run_reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
+  if (recipe.train.sample_every != 0)
+    throw Error("train.sample_every: expected 0 with stage grpo, whose answers are not written yet");
   if (recipe.grpo.keep_routing) throw Error("grpo.keep_routing: expected false, true is not built yet");
   return Reinforcement(recipe, options, listener).run();
 }

@@ -38,6 +38,9 @@ class Run {
   /// says stop, the state before is saved and an Error ends the run.
   bool update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients, std::span<const ExpertLoad> loads);
   void save(TrainResult& result);
+  /// Whether train.sample_every asks for a sample after this step.
+  bool sample_due(int64_t step) const { return recipe_.train.sample_every && step % recipe_.train.sample_every == 0; }
+  void write_sample(int64_t step, const std::string& text) { folder_.write_sample(step, text); }
 
  private:
   void refuse(TrainStep& step, const std::string& wrong);

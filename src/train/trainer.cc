@@ -8,6 +8,7 @@
 #include "train/forward.h"
 #include "train/plan.h"
 #include "train/reinforce.h"
+#include "train/rollout.h"
 #include "train/run.h"
 
 namespace fathom {
@@ -152,10 +153,26 @@ class Trainer {
     state.advance(static_cast<uint64_t>(all.tokens));
     out.tokens = state.progress().tokens;
     const uint64_t rows = rows_of(batch);
+    if (run_.sample_due(out.step)) write_sample(out.step);
     run_.log().measure(out, rows,
                        training_operations(*model.model, rows, rows / batch.size(), model.adapter != nullptr),
                        seconds_since(start));
     return out;
+  }
+
+  /// What the model makes of the beginning of a batch's first sample.
+  void write_sample(int64_t step) {
+    const std::unique_ptr<Engine> engine = Engine::from_model(
+        run_.state().model().masters.snapshot(run_.threads()), nullptr, {.threads = run_.threads(), .ctx = run_.context()});
+    const std::vector<TokenId> ids = data_.train->batch(0).front().ids;
+    const size_t begin = std::min<size_t>(8, ids.size()), n = static_cast<size_t>(recipe_.train.sample_tokens);
+    const std::vector<std::vector<TokenId>> prompts = {{ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(begin)}};
+    const std::vector<Rollout> answers =
+        roll_out(*engine, prompts,
+                 {.temperature = 0.8f,
+                  .max_tokens = std::min(n, run_.context() - begin),
+                  .seed = static_cast<uint64_t>(recipe_.seed)});
+    run_.write_sample(step, run_.state().model().tokenizer->decode(answers.front().ids) + "\n");
   }
 
   double evaluate() {
@@ -180,6 +197,8 @@ TrainResult run_training(const Recipe& recipe, const TrainOptions& options, Trai
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage != "pretrain" && recipe.stage != "sft")
     throw Error(cat("stage: expected pretrain, sft or grpo, found ", recipe.stage, ", which is not built yet"));
+  if (recipe.train.sample_every != 0 && recipe.lora.rank != 0)
+    throw Error("train.sample_every: expected 0 with lora.rank, samples of an adapter are not written yet");
   return Trainer(recipe, options, listener).run();
 }
 

@@ -80,8 +80,11 @@ class Train(unittest.TestCase):
         return process.returncode
 
     def test_learns_and_answers(self):
-        code, printed, error = self.train("run", "--json")
+        code, printed, error = self.train("run", "--json", "--set", "train.sample_every=12")
         self.assertEqual(code, 0, error)
+        self.assertEqual(sorted(path.name for path in (self.folder / "run" / "samples").iterdir()),
+                         ["step-12.txt", "step-24.txt"])
+        self.assertGreater(len((self.folder / "run" / "samples" / "step-24.txt").read_text()), 8)
         out = json.loads(printed)
         self.assertEqual((out["format"], out["step"], out["stopped"]), ("fathom.train", 24, False))
         lines = [json.loads(line) for line in (self.folder / "run" / "metrics.jsonl").read_text().splitlines()]
