@@ -6,8 +6,11 @@
 
 #include "formats/safetensors.h"
 #include "tests/testing.h"
+#include "train/balance.h"
 #include "train/forward.h"
 #include "train/masters.h"
+#include "train/optimizer.h"
+#include "train/policy_loss.h"
 
 namespace fathom {
 namespace {
@@ -99,6 +102,17 @@ Losses step(const Golden& golden, const Model& model, std::span<const Sample> ba
   return out;
 }
 
+/// Largest error of a tensor relative to its largest entry.
+double error_of(const Tensor& got, const Tensor& want) {
+  double worst = 0, largest = 1e-12;
+  for (size_t i = 0; i < want.count(); ++i) {
+    const double w = static_cast<double>(want.data<float>()[i]);
+    worst = std::max(worst, std::abs(static_cast<double>(got.data<float>()[i]) - w));
+    largest = std::max(largest, std::abs(w));
+  }
+  return worst / largest;
+}
+
 class TrainGolden : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(All, TrainGolden, ::testing::ValuesIn(names()),
                          [](const auto& test) { return std::regex_replace(test.param, std::regex("\\W"), "_"); });
@@ -121,12 +135,7 @@ TEST_P(TrainGolden, LossesAndGradients) {
     ASSERT_TRUE(golden.file.has("grad." + name)) << name;
     const Tensor want = golden.file.tensor("grad." + name);
     ASSERT_EQ(sums[i].shape(), want.shape()) << name;
-    double worst = 0, largest = 0;
-    for (size_t j = 0; j < want.count(); ++j) {
-      worst = std::max(worst, std::abs(static_cast<double>(sums[i].data<float>()[j] - want.data<float>()[j])));
-      largest = std::max(largest, std::abs(static_cast<double>(want.data<float>()[j])));
-    }
-    EXPECT_LE(worst, kGradientTolerance * largest) << name;
+    EXPECT_LE(error_of(sums[i], want), kGradientTolerance) << name;
     ++compared;
   }
   size_t expected = 0;
@@ -137,6 +146,97 @@ TEST_P(TrainGolden, LossesAndGradients) {
     if (!golden.file.has(name)) continue;
     const Tensor want = golden.file.tensor(name);
     for (size_t e = 0; e < load.counts.size(); ++e) EXPECT_EQ(load.counts[e], want.data<int64_t>()[e]) << name << e;
+  }
+}
+
+/// Three steps over three batches: our gradients, clipping, optimizer and balance, against torch's.
+TEST_P(TrainGolden, ThreeSteps) {
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> backend = make_cpu_backend(2);
+  for (const bool muon : {false, true}) {
+    const std::string kind = muon ? "muon." : "adamw.";
+    Golden golden(GetParam());
+    Optimizer optimizer(golden.masters.parameters(), {.muon = muon, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1});
+    for (size_t s = 0; s < 3; ++s) {
+      const std::unique_ptr<const Model> model = golden.masters.snapshot(1);
+      Gradients gradients;
+      const Losses losses = step(golden, *model, golden.batch(s), {}, gradients);
+      const double want_loss = static_cast<double>(golden.file.tensor(kind + "loss").data<float>()[s]);
+      EXPECT_NEAR(losses.total(), want_loss, 1e-4 * want_loss) << kind << s;
+      const std::vector<Tensor> sums = golden.masters.gather(*model, gradients);
+      const double norm = gradient_norm(sums, pool);
+      const double want_norm = static_cast<double>(golden.file.tensor(kind + "grad_norm").data<float>()[s]);
+      EXPECT_NEAR(norm, want_norm, 1e-4 * want_norm) << kind << s;
+      optimizer.step(sums, 1e-2, clip_factor(norm, 1), pool,
+                     [&](float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
+                         size_t b_stride, size_t M, size_t N,
+                         size_t K) { backend->multiply_add(c, c_stride, a, a_row, a_col, b, b_stride, M, N, K); });
+      for (const ExpertLoad& load : losses.loads)
+        if (Parameter* bias =
+                golden.masters.find(load.gate.substr(0, load.gate.rfind(".weight")) + ".e_score_correction_bias"))
+          update_router_bias(bias->value.span<float>(), load.counts, 0.001f);
+    }
+    for (const auto* list : {&golden.masters.parameters(), &golden.masters.router_biases()})
+      for (const Parameter& p : *list)
+        EXPECT_LE(error_of(p.value, golden.file.tensor(kind + "after." + p.name)), muon ? 1e-4 : 2e-3)
+            << kind << p.name;
+  }
+}
+
+/// GRPO's and DAPO's gradients of every parameter, for a group of four answers to a prompt of eight tokens.
+TEST_P(TrainGolden, PolicyGradients) {
+  const Golden golden(GetParam());
+  if (!golden.file.has("grpo.input_ids")) return;  // this model has none
+  const Tensor ids = golden.file.tensor("grpo.input_ids"), lengths = golden.file.tensor("grpo.completion_lengths");
+  const size_t G = ids.dim(0), width = ids.dim(1), most = golden.file.tensor("grpo.logprobs").dim(1), P = width - most;
+  std::vector<Sample> samples(G);
+  std::vector<size_t> n(G);
+  for (size_t g = 0; g < G; ++g) {
+    n[g] = static_cast<size_t>(lengths.data<int64_t>()[g]);
+    for (size_t t = 0; t < P + n[g]; ++t) {
+      samples[g].ids.push_back(static_cast<TokenId>(ids.data<int64_t>()[g * width + t]));
+      samples[g].counts.push_back(t >= P);
+    }
+  }
+  /// The first n[g] of each row of a golden [G, most] tensor, one after the other.
+  const auto flat = [&](const std::string& name) {
+    std::vector<float> out;
+    const float* values = golden.file.tensor(name).data<float>();
+    for (size_t g = 0; g < G; ++g) out.insert(out.end(), values + g * most, values + g * most + n[g]);
+    return out;
+  };
+  const std::vector<float> want = flat("grpo.logprobs"), old = flat("grpo.old_logprobs"),
+                           ref = flat("grpo.ref_logprobs");
+  const Tensor advantages = golden.file.tensor("grpo.advantages");
+  const std::unique_ptr<Backend> backend = make_cpu_backend(2);
+  const std::unique_ptr<const Model> model = golden.masters.snapshot(1);
+  for (const std::string name : {"grpo", "dapo"}) {
+    TrainingForward forward(*backend, *model, samples, {});
+    std::vector<float> logprobs;
+    for (size_t i = 0; i < forward.targets().size(); ++i)
+      if (forward.targets()[i] >= 0) logprobs.push_back(forward.log_probs()[i]);
+    ASSERT_EQ(logprobs.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(logprobs[i], want[i], 1e-4) << i;
+    const PolicyObjective objective = policy_objective(name);
+    PolicySums sums;
+    const std::vector<float> d = policy_loss({.logprobs = logprobs,
+                                              .old_logprobs = old,
+                                              .ref_logprobs = objective.beta != 0 ? ref : std::vector<float>{},
+                                              .lengths = n,
+                                              .advantages = advantages.span<float>()},
+                                             objective, count_policy(n, {}), sums);
+    EXPECT_NEAR(sums.loss, golden.number("grpo." + name + ".loss"), 1e-5) << name;
+    std::vector<float> rows(forward.targets().size());
+    for (size_t i = 0, at = 0; i < rows.size(); ++i)
+      if (forward.targets()[i] >= 0) rows[i] = d[at++];
+    Gradients gradients;
+    forward.backward(rows, {}, gradients);
+    const std::vector<Tensor> got = golden.masters.gather(*model, gradients);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const std::string key = cat("grpo.", name, ".grad.", golden.masters.parameters()[i].name);
+      if (!golden.file.has(key)) continue;
+      EXPECT_LE(error_of(got[i], golden.file.tensor(key)), kGradientTolerance) << key;
+    }
   }
 }
 
