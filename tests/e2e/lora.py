@@ -82,4 +82,4 @@ class Lora(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    _fathom.harness.main()
