@@ -72,6 +72,17 @@ void add_loads(std::vector<ExpertLoad>& sums, const std::vector<ExpertLoad>& loa
   }
 }
 
+void add(GrpoSums& sums, const GrpoSums& more) {
+  PolicySums& p = sums.policy;
+  const PolicySums& q = more.policy;
+  p.loss += q.loss, p.ratio += q.ratio, p.kl += q.kl, p.logprob += q.logprob;
+  p.ratio_max = std::max(p.ratio_max, q.ratio_max);
+  p.tokens += q.tokens, p.clipped_high += q.clipped_high, p.clipped_low += q.clipped_low;
+  p.sequences += q.sequences, p.left_out += q.left_out, p.off_policy += q.off_policy;
+  sums.balance_loss += more.balance_loss;
+  add_loads(sums.loads, more.loads);
+}
+
 /// Answers [first, first + n) of a batch.
 struct Part {
   std::span<const Rollout> answers;
@@ -94,23 +105,29 @@ struct Part {
   }
 };
 
-/// One update's gradients, micro-batch after micro-batch.
+/// Gradients of a batch, update after update.
 class Learner {
  public:
-  Learner(Engine& engine, const GrpoOptions& options, const Model* reference, GrpoLearned& learned)
-      : engine_(engine), options_(options), reference_(reference), learned_(learned) {}
+  Learner(Engine& engine, const GrpoBatch& batch, const GrpoOptions& options, const Model* reference)
+      : engine_(engine), batch_(batch), options_(options), reference_(reference) {}
 
-  /// `verify`: the part was drawn with this very model, and is not verified yet.
-  void add_gradients(const GrpoBatch& batch, size_t first, size_t n, bool verify, Gradients& gradients) {
-    const Part whole(batch, first, n);
+  /// Of answers [first, first + n), micro-batch after micro-batch.
+  GrpoSums add_gradients(size_t first, size_t n, Gradients& gradients) {
+    const Part whole(batch_, first, n);
     const PolicyCounts counts = count_policy(whole.lengths(), whole.kept);
+    GrpoSums sums;
     for_micro_batches(n, options_.micro_batch, [&](size_t i, size_t m) {
-      add_micro_batch(Part(batch, first + i, m), counts, verify, gradients);
+      if (options_.progress && learned_.updates == 0) options_.progress(first + i, batch_.answers.size());
+      add_micro_batch(Part(batch_, first + i, m), counts, /*verify=*/first == 0, sums, gradients);
     });
+    add(learned_, sums);
+    return sums;
   }
+  GrpoLearned& learned() { return learned_; }
 
  private:
-  void add_micro_batch(const Part& part, const PolicyCounts& counts, bool verify, Gradients& gradients) {
+  void add_micro_batch(const Part& part, const PolicyCounts& counts, bool verify, GrpoSums& sums,
+                       Gradients& gradients) {
     Backend& backend = engine_.context().backend;
     const std::vector<Sample> samples = samples_of(part.answers);
     ForwardOptions how = forward_options(engine_, options_.temperature);
@@ -128,10 +145,10 @@ class Learner {
                                                         .lengths = lengths,
                                                         .advantages = part.advantages,
                                                         .kept = part.kept},
-                                                       options_.objective, counts, learned_.policy);
+                                                       options_.objective, counts, sums.policy);
     forward.backward(at_rows(forward, part.answers, derivatives), {}, gradients);
-    learned_.balance_loss += forward.pass().balance_loss;
-    add_loads(learned_.loads, forward.pass().loads);
+    sums.balance_loss += forward.pass().balance_loss;
+    add_loads(sums.loads, forward.pass().loads);
   }
 
   /// The derivatives of the answers' tokens, 0 at all other rows.
@@ -147,9 +164,10 @@ class Learner {
   }
 
   Engine& engine_;
+  const GrpoBatch& batch_;
   const GrpoOptions& options_;
   const Model* reference_;
-  GrpoLearned& learned_;
+  GrpoLearned learned_;
 };
 
 }  // namespace
@@ -170,18 +188,18 @@ GrpoLearned learn_grpo(Engine& engine, const GrpoBatch& batch, const GrpoOptions
   require_valid(options);
   check((reference == nullptr) == (options.objective.beta == 0), "a reference is given exactly where the KL counts");
   const size_t n = batch.answers.size();
-  const auto share = [&](size_t u) { return n * u / options.updates; };  // where update u begins
-  GrpoLearned learned;
+  if (n == 0) return {};
+  const size_t updates = std::min(options.updates, n);           // dynamic sampling may have found few groups
+  const auto share = [&](size_t u) { return n * u / updates; };  // where update u begins
+  Learner learner(engine, batch, options, reference);
+  GrpoLearned& learned = learner.learned();
   // The first update's share is verified by its own forward, which computes the same: one forward less.
   learned.verified_tokens =
       verify_rollouts(engine, std::span(batch.answers).subspan(share(1)), options.temperature, options.micro_batch);
-  Learner learner(engine, options, reference, learned);
-  for (size_t u = 0; u < options.updates; ++u) {
-    const size_t first = share(u), answers = share(u + 1) - first;
-    if (answers == 0) continue;  // dynamic sampling found few groups
+  for (size_t u = 0; u < updates; ++u) {
     Gradients gradients;
-    learner.add_gradients(batch, first, answers, /*verify=*/u == 0, gradients);
-    std::unique_ptr<const Model> next = update(gradients);
+    const GrpoSums sums = learner.add_gradients(share(u), share(u + 1) - share(u), gradients);
+    std::unique_ptr<const Model> next = update(gradients, sums);
     if (!next) continue;
     engine.publish(std::move(next));
     ++learned.updates;

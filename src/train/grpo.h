@@ -13,18 +13,23 @@
 
 namespace fathom {
 
-/// What learning reports, added up over its updates.
-struct GrpoLearned {
-  PolicySums policy;             ///< ratios, clipped shares, KL, entropy
-  size_t updates = 0;            ///< that changed the weights
-  uint64_t verified_tokens = 0;  ///< whose log-probabilities were equal in sampler and trainer, bit for bit
+/// What was computed beside gradients.
+struct GrpoSums {
+  PolicySums policy;  ///< loss, ratios, clipped shares, KL, entropy
   double balance_loss = 0;
   std::vector<ExpertLoad> loads;
 };
 
+/// What learning reports: sums over all its updates.
+struct GrpoLearned : GrpoSums {
+  size_t updates = 0;            ///< that changed the weights
+  uint64_t verified_tokens = 0;  ///< whose log-probabilities were equal in sampler and trainer, bit for bit
+};
+
 /// Takes one update's gradients, of the engine's model, to the masters: clip, optimizer, and whatever else the run
-/// does. Returns the snapshot to go on with; null: nothing was changed (a spike was skipped), the model stays.
-using PolicyUpdate = FunctionRef<std::unique_ptr<const Model>(Gradients& gradients)>;
+/// does. `sums` are the update's own. Returns the snapshot to go on with; null: nothing was changed (a spike was
+/// skipped), the model stays.
+using PolicyUpdate = FunctionRef<std::unique_ptr<const Model>(Gradients& gradients, const GrpoSums& sums)>;
 
 /// Recomputes the answers' log-probabilities by the training forward, at `temperature`, with the engine's model and
 /// numerics, micro_batch answers at once (0: all). Returns the tokens compared. Throws Error that names the first token

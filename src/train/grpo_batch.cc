@@ -92,7 +92,8 @@ GrpoBatch draw_grpo_batch(Engine& engine, Problems& problems, const GrpoOptions&
                                              .stop_ids = options.stop_ids,
                                              .seed = options.seed,
                                              .step = static_cast<uint32_t>(step),
-                                             .first_prompt = static_cast<uint32_t>(drawn.problems)});
+                                             .first_prompt = static_cast<uint32_t>(drawn.problems),
+                                             .progress = options.progress});
     for (size_t p = 0; p < prompts.size(); ++p) {
       const std::span<Rollout> group = std::span(answers).subspan(p * options.group, options.group);
       const std::vector<double> rewards = grade(problems, first + p, group, options, totals);

@@ -42,6 +42,9 @@ struct GrpoOptions {
   size_t micro_batch = 0;    ///< answers computed at once; 0: all of an update
   double balance_alpha = 0;  ///< weight of the sequence-wise balance loss
   bool recompute = false;    ///< activation checkpointing
+  /// Hears of answers drawn, and of answers computed with a tape until the weights change: stopped by it
+  /// (base/work.h), a step has changed nothing.
+  WorkProgress progress;
 };
 
 /// What drawing reports: over all answers drawn, those of dropped groups included. 0 where there is nothing to count.

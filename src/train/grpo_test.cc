@@ -50,7 +50,7 @@ struct Trainee {
   GrpoLearned learn(const GrpoBatch& batch, const GrpoOptions& options, double learning_rate,
                     const Model* reference = nullptr) {
     return learn_grpo(*engine, batch, options, reference,
-                      [&](Gradients& gradients) { return update(gradients, learning_rate); });
+                      [&](Gradients& gradients, const GrpoSums& /*sums*/) { return update(gradients, learning_rate); });
   }
 
   ThreadPool pool{1};
@@ -160,14 +160,18 @@ TEST_P(GrpoOf, MicroBatchesAndThreadsChangeNoBit) {
     options.micro_batch = micro_batch, options.recompute = micro_batch == 1;
     const GrpoBatch batch = draw_grpo_batch(*engine, problems, options, 0, 0);
     std::vector<Tensor> got;
-    const GrpoLearned learned = learn_grpo(*engine, batch, options, reference.get(), [&](Gradients& gradients) {
-      got = masters.gather(engine->model(), gradients);
-      return std::unique_ptr<const Model>();
-    });
+    double loss = 0;
+    const GrpoLearned learned =
+        learn_grpo(*engine, batch, options, reference.get(), [&](Gradients& gradients, const GrpoSums& sums) {
+          got = masters.gather(engine->model(), gradients);
+          loss = sums.policy.loss;
+          return std::unique_ptr<const Model>();
+        });
     EXPECT_EQ(learned.updates, 0u) << "the caller changed nothing";
     EXPECT_GT(learned.policy.mean_kl(), 0);
     if (want.empty()) want = got, want_loss = learned.policy.loss;
     EXPECT_EQ(learned.policy.loss, want_loss);
+    EXPECT_EQ(loss, want_loss) << "of the one update";
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i)
       EXPECT_EQ(0, std::memcmp(got[i].bytes(), want[i].bytes(), got[i].size_bytes()))
@@ -258,6 +262,35 @@ TEST(Grpo, CountsWhatItDrew) {
   EXPECT_EQ(learned.verified_tokens, tokens) << "masked answers are verified too";
 }
 
+/// Stopped anywhere before its first update, a step has changed nothing, and comes out the same when it is done again.
+TEST(Grpo, AStepThatIsStoppedHasChangedNothing) {
+  Trainee run(tiny_llama());
+  Given problems(low_share);
+  GrpoOptions options{.prompts = 2, .group = 4, .max_tokens = 6, .updates = 2, .micro_batch = 2};
+  const GrpoBatch whole = draw_grpo_batch(*run.engine, problems, options, 0, 0);
+  size_t calls = 0, most = 0;
+  options.progress = [&](uint64_t done, uint64_t total) {
+    EXPECT_LE(done, total);
+    EXPECT_EQ(total, 8u);
+    if (++calls > most) throw Interrupted();
+  };
+  for (most = 0; most < 8; ++most) {  // 6 passes that draw, 2 micro-batches of the first update
+    calls = 0;
+    const auto step = [&] {
+      const GrpoBatch batch = draw_grpo_batch(*run.engine, problems, options, 0, 0);
+      EXPECT_EQ(calls, 6u);
+      EXPECT_EQ(batch.answers.back().ids, whole.answers.back().ids);
+      run.learn(batch, options, 1e-3);
+    };
+    EXPECT_EQ(message_of(step), "interrupted");
+    EXPECT_EQ(run.engine->pool().used_pages(), 0u);
+    EXPECT_EQ(run.optimizer.steps(), 0u);
+  }
+  calls = 0;
+  EXPECT_EQ(run.learn(whole, options, 1e-3).updates, 2u);
+  EXPECT_EQ(calls, 2u) << "nobody is asked once the weights have changed";
+}
+
 TEST(Grpo, RefusesWhatItCannotDo) {
   Trainee run(tiny_llama());
   Given lying([](uint64_t index, const Rollout& /*answer*/) { return index == 12 ? std::nan("") : 0.0; });
@@ -305,7 +338,7 @@ TEST(Grpo, LearnsTheLargerOfTwoDigits) {
   const GrpoOptions options{.prompts = 16, .group = 8, .max_tokens = 1, .seed = 5};
   std::vector<double> rewards;
   uint64_t next = 0;
-  for (uint64_t step = 0; step < 90; ++step) {
+  for (uint64_t step = 0; step < 60; ++step) {
     const GrpoBatch batch = draw_grpo_batch(*run.engine, problems, options, step, next);
     next += batch.drawn.problems;
     rewards.push_back(batch.drawn.reward);
@@ -313,7 +346,7 @@ TEST(Grpo, LearnsTheLargerOfTwoDigits) {
   }
   const auto mean = [&](size_t from) { return std::accumulate(&rewards[from], &rewards[from] + 10, 0.0) / 10; };
   EXPECT_LT(mean(0), 0.4);
-  EXPECT_GT(mean(80), 0.9);
+  EXPECT_GT(mean(50), 0.9);
 }
 
 }  // namespace

@@ -140,11 +140,12 @@ class Reinforcement {
     TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
     const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
     if (run_.listener().stop()) return std::nullopt;
-    const GrpoLearned learned = learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients) {
-      return run_.update(out, {unowned(engine_->model()), nullptr}, gradients, {})
-                 ? state.model().masters.snapshot(run_.threads())
-                 : nullptr;
-    });
+    const GrpoLearned learned =
+        learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients, const GrpoSums& /*sums*/) {
+          return run_.update(out, {unowned(engine_->model()), nullptr}, gradients, {})
+                     ? state.model().masters.snapshot(run_.threads())
+                     : nullptr;
+        });
     state.position() += batch.drawn.problems;
     state.advance(batch.drawn.answer_tokens);
     if (recipe_.grpo.reference_every && out.step % recipe_.grpo.reference_every == 0 && reference_) {

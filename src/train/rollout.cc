@@ -98,12 +98,19 @@ std::vector<Rollout> lay_out(std::span<const std::vector<TokenId>> prompts, cons
 class Rollouts {
  public:
   Rollouts(Engine& engine, const RolloutOptions& options, std::vector<Rollout>& rollouts)
-      : engine_(engine), options_(options), scheduler_(engine), next_(rollouts.begin()), end_(rollouts.end()) {}
+      : engine_(engine),
+        options_(options),
+        scheduler_(engine),
+        next_(rollouts.begin()),
+        end_(rollouts.end()),
+        total_(rollouts.size()) {}
 
   void run() {
-    for (bool room = true; room || !running_.empty(); room = clear()) {
-      if (room) start_all_that_fit();
+    start_all_that_fit();
+    while (!running_.empty()) {
       scheduler_.step();
+      if (options_.progress) options_.progress(total_ - unfinished(), total_);
+      if (clear()) start_all_that_fit();
     }
   }
 
@@ -121,6 +128,12 @@ class Rollouts {
       ++next_;
     }
     check(next_ == end_ || !running_.empty(), "a whole context has room in the pool");
+  }
+
+  size_t unfinished() const {
+    const auto drawn = [](const Drawing& d) { return !d.over(); };
+    const auto running = std::count_if(running_.begin(), running_.end(), drawn);
+    return static_cast<size_t>(running + (end_ - next_)) + aside_.size();
   }
 
   /// Takes out who is over or put aside. True: there is room again.
@@ -141,6 +154,7 @@ class Rollouts {
   std::list<Drawing> running_, aside_;
   Scheduler scheduler_;
   std::vector<Rollout>::iterator next_, end_;
+  size_t total_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/work.h"
 #include "engine/engine.h"
 #include "train/sample.h"
 
@@ -18,6 +19,7 @@ struct RolloutOptions {
   uint64_t seed = 0;              ///< of the run
   uint32_t step = 0;              ///< of the run
   uint32_t first_prompt = 0;      ///< number of the first prompt within the step
+  WorkProgress progress;          ///< hears after every pass how many answers are over, and may stop it all
 };
 
 /// One answer.
