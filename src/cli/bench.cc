@@ -6,18 +6,19 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 
 #include "base/thread_pool.h"
 #include "base/work.h"
 #include "cli/bench_report.h"
 #include "cli/bench_rival.h"
+#include "cli/bench_train.h"
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
 #include "cli/folders.h"
 #include "cli/interrupt.h"
 #include "cli/long_work.h"
 #include "cli/output.h"
+#include "cli/processor.h"
 #include "cli/progress.h"
 #include "cli/sanitize.h"
 #include "cli/tokenizer_source.h"
@@ -37,19 +38,6 @@ struct BenchCommand {
   size_t decode = 64, batch_depth = 0, repeat = 5, cold_starts = 3, windows = 8;
   bool json = false, quality = false;
 };
-
-/// The name, which virtual machines shorten, and what tells kinds of cores apart: "AMD EPYC (family 25, model 1)".
-std::string processor_name() {
-  std::ifstream in("/proc/cpuinfo");
-  std::map<std::string, std::string> found;  // of the first processor
-  for (std::string line; std::getline(in, line) && !line.empty();)
-    if (const size_t colon = line.find(": "); colon != std::string::npos)
-      found.emplace(line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1), line.substr(colon + 2));
-  if (!found.contains("model name")) return "unknown processor";
-  std::string name = found["model name"];
-  if (found.contains("cpu family")) name += cat(" (family ", found["cpu family"], ", model ", found["model"], ")");
-  return sanitized(name);
-}
 
 /// --text, or the text that docs/accuracy.md is about. Throws UsageError where there is neither.
 std::filesystem::path quality_text(const BenchCommand& command) {
@@ -365,7 +353,8 @@ std::string shape_names() {
 void add_bench(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("bench", "How fast a model runs here, next to the machine's limits.");
   const auto options = std::make_shared<BenchCommand>();
-  command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or OWNER/NAME")->required();
+  CLI::Option* model = command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or OWNER/NAME");
+  const std::shared_ptr<BenchTrainCommand> train = add_bench_train_flags(*command, *model);
   const auto add_list = [&](const char* flag, std::vector<size_t>& list, const char* help) {
     command->add_option(flag, list, help)->delimiter(',')->take_all()->check(CLI::Range(0, 1 << 24));
   };
@@ -415,8 +404,15 @@ void add_bench(CLI::App& app, Invocation& invocation) {
       "CMD has {model} {prompt} {decode} {depth} {threads}, and {batch} where it can decode batches; it prints\n"
       "llama-bench's JSON, or tok/s as the last number of its last line:\n"
       "  --compare 'llama-bench -m {model} -p {prompt} -n {decode} -d {depth} -t {threads} -r 1 -o json'\n"
+      "With --train CMD has {config} {sequences} {context} {threads} and prints {\"tokens_per_s\": N}.\n"
       "Ctrl-C prints what was measured so far and exits with 130.");
-  command->callback([&invocation, options, verify] {
+  command->callback([&invocation, options, verify, train] {
+    if (!train->config.empty()) {
+      train->rivals = options->rivals, train->repeat = options->repeat, train->json = options->json;
+      invocation.run = [train](const Settings& settings) { return bench_train(*train, settings); };
+      return;
+    }
+    if (options->model.empty()) throw CLI::RequiredError("MODEL, or --train CONFIG,");
     if (verify->count() == 0 && options->decode > 0) options->verify = {2, 4, 8};
     invocation.run = [options](const Settings& settings) { return bench(*options, settings); };
   });

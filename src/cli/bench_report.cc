@@ -20,27 +20,6 @@ namespace {
   return text;
 }
 
-template <class Member>
-Samples of_probes(std::span<const ProbeReading> probes, Member member) {
-  Samples samples;
-  for (const ProbeReading& p : probes) samples.values.push_back(p.*member);
-  return samples;
-}
-
-json::value samples_json(const Samples& samples) {
-  if (samples.values.empty()) return nullptr;
-  return json::object{{"median", samples.median()},
-                      {"min", samples.least()},
-                      {"max", samples.most()},
-                      {"values", json::array(samples.values.begin(), samples.values.end())}};
-}
-
-json::value ratio_json(const Samples& ours, const Samples& theirs) {
-  const std::optional<SpeedRatio> ratio = speed_ratio(ours, theirs);
-  if (!ratio) return nullptr;
-  return json::object{{"of_medians", ratio->of_medians}, {"min", ratio->least}, {"max", ratio->most}};
-}
-
 json::array rivals_json(const BenchResult& r) {
   json::array rivals;
   for (const RivalSpeed& rival : r.rivals)
@@ -119,9 +98,6 @@ json::object result_json(const BenchReport& report, const BenchResult& r) {
           {"rivals", rivals_json(r)}};
 }
 
-/// Three digits or more, as short as that allows.
-std::string short_number(double x) { return format(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x); }
-
 std::string row(const BenchReport& report, const BenchResult& r) {
   const Samples& speed = r.tokens_per_s;
   const std::optional<double> of_peak = r.share_of_peak();
@@ -152,10 +128,6 @@ std::string rival_rows(const BenchResult& r) {
   return rows;
 }
 
-std::string ratio_text(const SpeedRatio& ratio) {
-  return format("%.2f (%.2f..%.2f)", ratio.of_medians, ratio.least, ratio.most);
-}
-
 std::string verify_rows(const BenchReport& report) {
   const VerifyResult& v = *report.verify;
   const char* mark = report.is_shared(v.probes) ? "!" : "";
@@ -182,6 +154,32 @@ std::string quality_rows(const BenchReport& report) {
 }
 
 }  // namespace
+
+Samples of_probes(std::span<const ProbeReading> probes, double ProbeReading::*member) {
+  Samples samples;
+  for (const ProbeReading& p : probes) samples.values.push_back(p.*member);
+  return samples;
+}
+
+json::value samples_json(const Samples& samples) {
+  if (samples.values.empty()) return nullptr;
+  return json::object{{"median", samples.median()},
+                      {"min", samples.least()},
+                      {"max", samples.most()},
+                      {"values", json::array(samples.values.begin(), samples.values.end())}};
+}
+
+json::value ratio_json(const Samples& ours, const Samples& theirs) {
+  const std::optional<SpeedRatio> ratio = speed_ratio(ours, theirs);
+  if (!ratio) return nullptr;
+  return json::object{{"of_medians", ratio->of_medians}, {"min", ratio->least}, {"max", ratio->most}};
+}
+
+std::string short_number(double x) { return format(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x); }
+
+std::string ratio_text(const SpeedRatio& ratio) {
+  return format("%.2f (%.2f..%.2f)", ratio.of_medians, ratio.least, ratio.most);
+}
 
 std::optional<SpeedRatio> speed_ratio(const Samples& ours, const Samples& theirs) {
   const size_t pairs = std::min(ours.values.size(), theirs.values.size());

@@ -34,6 +34,17 @@ struct SpeedRatio {
 /// nullopt where either has no measurement.
 std::optional<SpeedRatio> speed_ratio(const Samples& ours, const Samples& theirs);
 
+/// One member of each reading.
+Samples of_probes(std::span<const ProbeReading> probes, double ProbeReading::*member);
+/// {median, min, max, values}, or null where there is none.
+json::value samples_json(const Samples& samples);
+/// {of_medians, min, max}, or null.
+json::value ratio_json(const Samples& ours, const Samples& theirs);
+/// Three digits or more, as short as that allows: "9.88", "98.8", "988".
+std::string short_number(double x);
+/// "1.52 (1.48..1.57)"
+std::string ratio_text(const SpeedRatio& ratio);
+
 struct BenchResult {
   enum class Kind { kPrefill, kDecode } kind = Kind::kPrefill;
   size_t tokens = 0, depth = 0, sequences = 1;

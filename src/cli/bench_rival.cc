@@ -25,17 +25,6 @@ namespace {
 constexpr size_t kMostOutput = size_t{16} << 20, kMostErrors = size_t{64} << 10, kLastLines = 10;
 constexpr int kPollMs = 50;
 
-/// One word of a POSIX shell.
-std::string shell_word(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text)
-    if (c == '\'')
-      out += "'\\''";
-    else
-      out += c;
-  return out + "'";
-}
-
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kSpace = " \t\r\n";
   const size_t begin = text.find_first_not_of(kSpace);
@@ -188,11 +177,17 @@ double json_speed(std::string_view text, const RivalTest& test) {
 
 }  // namespace
 
-std::string rival_command(std::string_view pattern, const RivalTest& test) {
-  const std::pair<std::string_view, std::string> places[] = {
-      {"{model}", shell_word(test.model)},         {"{prompt}", std::to_string(test.prompt)},
-      {"{decode}", std::to_string(test.decode)},   {"{depth}", std::to_string(test.depth)},
-      {"{threads}", std::to_string(test.threads)}, {"{batch}", std::to_string(test.batch)}};
+std::string shell_word(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text)
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
+  return out + "'";
+}
+
+std::string fill_places(std::string_view pattern, std::span<const RivalPlace> places) {
   std::string out;
   while (!pattern.empty()) {
     size_t taken = 1;
@@ -203,6 +198,13 @@ std::string rival_command(std::string_view pattern, const RivalTest& test) {
     pattern.remove_prefix(taken);
   }
   return out;
+}
+
+std::string rival_command(std::string_view pattern, const RivalTest& test) {
+  const RivalPlace places[] = {{"{model}", shell_word(test.model)},         {"{prompt}", std::to_string(test.prompt)},
+                               {"{decode}", std::to_string(test.decode)},   {"{depth}", std::to_string(test.depth)},
+                               {"{threads}", std::to_string(test.threads)}, {"{batch}", std::to_string(test.batch)}};
+  return fill_places(pattern, places);
 }
 
 bool takes_batches(std::string_view pattern) { return pattern.find("{batch}") != std::string_view::npos; }
@@ -228,6 +230,18 @@ double rival_speed(std::string_view output, const RivalTest& test) {
   if (speed && std::isfinite(*speed) && *speed > 0) return *speed;
   throw RivalError(cat("--compare: expected llama-bench's JSON or a last line that ends with tokens per second, found",
                        text.empty() ? std::string(" nothing") : ":\n" + last_lines(text)));
+}
+
+double rival_training_speed(std::string_view output) {
+  const std::string_view text = trimmed(output);
+  try {
+    const json::value root = parse_json(text.substr(text.rfind('\n') + 1), "--compare: the command's last line");
+    const double speed = JsonObject(root, "--compare: the command's last line").number("tokens_per_s");
+    if (std::isfinite(speed) && speed > 0) return speed;
+    throw Error(cat("--compare: tokens_per_s: expected more than 0, found ", speed));
+  } catch (const Error& e) {
+    throw RivalError(e.what());
+  }
 }
 
 }  // namespace fathom

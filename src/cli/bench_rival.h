@@ -2,8 +2,10 @@
 // One thread.
 #pragma once
 #include <atomic>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 
@@ -22,6 +24,13 @@ struct RivalTest {
   size_t prompt = 0, decode = 0, depth = 0, threads = 1, batch = 1;
 };
 
+/// A place of a command and what is put there: "{threads}", "2".
+using RivalPlace = std::pair<std::string_view, std::string>;
+/// `pattern` with every place filled in once, from left to right; other braces stay as they are.
+std::string fill_places(std::string_view pattern, std::span<const RivalPlace> places);
+/// One word of a POSIX shell, whatever its characters.
+std::string shell_word(std::string_view text);
+
 /// `pattern`, a command of the shell, with {model}, {prompt}, {decode}, {depth}, {threads} and {batch} replaced. The
 /// model's name is quoted, whatever its characters. Other braces stay as they are.
 std::string rival_command(std::string_view pattern, const RivalTest& test);
@@ -36,5 +45,7 @@ std::string run_rival(const std::string& command, const std::atomic<bool>& stop)
 /// n_depth; one that knows no n_depth has the depth as its n_prompt. Of anything else it is the last number of the last
 /// line. Throws RivalError that says what came.
 double rival_speed(std::string_view output, const RivalTest& test);
+/// The same of {"tokens_per_s": N}, which a program that trains prints.
+double rival_training_speed(std::string_view output);
 
 }  // namespace fathom

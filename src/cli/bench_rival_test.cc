@@ -34,6 +34,12 @@ TEST(BenchRival, FillsThePlacesIn) {
   EXPECT_FALSE(takes_batches("x {prompt} batch"));
 }
 
+TEST(BenchRival, ReadsTheSpeedOfATrainingStep) {
+  EXPECT_EQ(rival_training_speed("warming up\n{\"tokens_per_s\": 1234.5}\n"), 1234.5);
+  for (const char* wrong : {"", "1234.5", "{}", "{\"tokens_per_s\": 0}", "{\"tokens_per_s\": \"fast\"}"})
+    EXPECT_THROW(rival_training_speed(wrong), RivalError) << wrong;
+}
+
 TEST(BenchRival, AModelsNameIsNoPartOfTheShellsLanguage) {
   const std::atomic<bool> stop{false};
   for (const char* name : {"a b", "it's", "$(echo x)", "`x`;\"\\", "{prompt}", "-n"})
