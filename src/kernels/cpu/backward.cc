@@ -13,10 +13,18 @@ namespace fathom {
 namespace {
 
 constexpr size_t kRowsOfItem = 96;     // of an input's gradient: enough to pay for a slice of weights in another layout
-constexpr size_t kWeightRows = 96;     // of a weight's gradient, a multiple of every tile
-constexpr size_t kWeightColumns = 64;  // and of sixteen lanes
+constexpr size_t kWeightRows = 384;    // of a weight's gradient: each item reads its columns of x anew
+constexpr size_t kWeightColumns = 64;  // a multiple of sixteen lanes
+constexpr size_t kTileRows = 12;       // a multiple of every tile's rows
 
 size_t pieces(size_t n, size_t piece) { return (n + piece - 1) / piece; }
+
+/// Outputs are cut evenly, into fewer rows only where the pool would be short of items.
+size_t rows_of_weight_items(size_t O, size_t columns, size_t threads) {
+  const size_t wanted = std::min(pieces(O, kWeightRows / 4), pieces(threads, columns));
+  const size_t parts = std::max(pieces(O, kWeightRows), wanted);
+  return pieces(pieces(O, parts), kTileRows) * kTileRows;
+}
 
 /// Of double weights: row-major, plain loops.
 void linear_backward_f64(const LinearBackward& task) {
@@ -72,10 +80,12 @@ void cpu_linear_backward(const CpuWork& work, std::span<const LinearBackward> ta
         for (size_t t = 0; t < task.T; t += rows)
           items.push_back({&task, false, t, std::min(rows, task.T - t), k, std::min(kBackwardSlice, K - k)});
     }
-    if (task.dw.defined() && task.T != 0)
-      for (size_t o = 0; o < O; o += kWeightRows)
+    if (task.dw.defined() && task.T != 0) {
+      const size_t rows = rows_of_weight_items(O, pieces(K, kWeightColumns), work.pool.size());
+      for (size_t o = 0; o < O; o += rows)
         for (size_t k = 0; k < K; k += kWeightColumns)
-          items.push_back({&task, true, o, std::min(kWeightRows, O - o), k, std::min(kWeightColumns, K - k)});
+          items.push_back({&task, true, o, std::min(rows, O - o), k, std::min(kWeightColumns, K - k)});
+    }
   }
   work.pool.run(items.size(), [&](size_t i) { run_item(work, items[i]); });
 }
