@@ -5,6 +5,7 @@
 #include "base/philox.h"
 #include "engine/memory.h"
 #include "train/forward.h"
+#include "train/heap.h"
 #include "train/objectives.h"
 #include "train/plan.h"
 
@@ -54,6 +55,7 @@ StepBench::StepBench(const ModelConfig& config, size_t sequences, size_t context
       pool_(threads),
       batch_(random_batch(sequences, context, config.vocab_size)),
       tokens_(sequences * context) {
+  keep_freed_memory();
   const TrainingMemory memory = training_memory(masters_, {}, tokens_);
   const uint64_t to_come = memory.total() - memory.optimizer - memory.parameters / 3;  // the rest is there already
   if (to_come > available_memory_bytes())
