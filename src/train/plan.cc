@@ -43,7 +43,7 @@ TrainingMemory training_memory(const ModelConfig& c, uint64_t trained, const Rec
   }
   // The backward of a layer holds gradients of some of its values, and a layer computed again all of them.
   m.activations = 4 * rows * (all + (recipe.train.recompute ? 2 : 1) * largest + 4 * c.hidden_size);
-  m.logits = std::min<uint64_t>(uint64_t{32} << 20, 8 * rows * c.vocab_size) + 8 * uint64_t{c.vocab_size} * 16;
+  m.logits = std::min<uint64_t>(uint64_t{128} << 20, 8 * rows * c.vocab_size) + 8 * uint64_t{c.vocab_size} * 16;
   return m;
 }
 
