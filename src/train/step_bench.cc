@@ -56,14 +56,13 @@ StepBench::StepBench(const ModelConfig& config, size_t sequences, size_t context
       batch_(random_batch(sequences, context, config.vocab_size)),
       tokens_(sequences * context) {
   keep_freed_memory();
-  const TrainingMemory memory = training_memory(masters_, {}, tokens_);
+  operations_ = training_operations(*masters_.snapshot(threads), tokens_, context);
+  const TrainingMemory memory = training_memory(config, masters_.count(), {}, tokens_);
   const uint64_t to_come = memory.total() - memory.optimizer - memory.parameters / 3;  // the rest is there already
   if (to_come > available_memory_bytes())
     throw ResourceError(cat("bench --train: expected ", gib(to_come), " of free memory, found ",
                             gib(available_memory_bytes()), "; fewer --sequences or a shorter --context take less"));
 }
-
-double StepBench::operations() const { return training_operations(masters_, tokens_, tokens_ / batch_.size()); }
 
 double StepBench::run() {
   const Clock::time_point start = Clock::now();

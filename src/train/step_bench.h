@@ -26,7 +26,7 @@ class StepBench {
 
   uint64_t parameters() const { return masters_.count(); }
   uint64_t tokens() const { return tokens_; }  ///< of one step
-  double operations() const;                   ///< of one step, as training_operations counts them
+  double operations() const { return operations_; }                   ///< of one step, as training_operations counts them
   double loss() const { return loss_; }        ///< of the last step, before its update
 
  private:
@@ -37,6 +37,7 @@ class StepBench {
   std::vector<Sample> batch_;
   uint64_t tokens_;
   double loss_ = 0;
+  double operations_ = 0;
 };
 
 /// Seconds of the products of y = x w^T alone.
