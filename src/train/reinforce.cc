@@ -5,6 +5,7 @@
 #include "engine/memory.h"
 #include "tasks/reward_program.h"
 #include "tasks/task.h"
+#include "train/balance.h"
 #include "train/grpo.h"
 #include "train/plan.h"
 #include "train/run.h"
@@ -100,6 +101,9 @@ class Reinforcement {
     for (size_t id = 0; id < tokenizer.vocab_size(); ++id)
       if (tokenizer.is_end_of_generation(static_cast<TokenId>(id)))
         options_.stop_ids.push_back(static_cast<TokenId>(id));
+    options_.progress = [&listener](uint64_t /*done*/, uint64_t /*total*/) {
+      if (listener.stop()) throw Interrupted();
+    };
     if (recipe.grpo.beta != 0) reference_ = run_.state().reference().snapshot(run_.threads());
   }
 
@@ -133,13 +137,21 @@ class Reinforcement {
     run_.listener().on_plan(plan);
   }
 
+  /// Stopped before the weights change, it leaves everything as it was; from the first update on it is finished.
   std::optional<TrainStep> step() {
+    try {
+      return draw_and_learn();
+    } catch (const Interrupted&) {
+      return std::nullopt;
+    }
+  }
+
+  TrainStep draw_and_learn() {
     const Clock::time_point start = Clock::now();
     RunState& state = run_.state();
     const uint64_t index = state.progress().step;
     TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
     const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
-    if (run_.listener().stop()) return std::nullopt;
     const GrpoLearned learned =
         learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients, const GrpoSums& /*sums*/) {
           return run_.update(out, {unowned(engine_->model()), nullptr}, gradients, {})
@@ -160,6 +172,7 @@ class Reinforcement {
     const GrpoDrawn& drawn = batch.drawn;
     const PolicySums& p = learned.policy;
     out.loss = p.loss;
+    for (const ExpertLoad& load : learned.loads) out.expert_load = std::max(out.expert_load, expert_load(load.counts));
     out.tokens = run_.state().progress().tokens;
     const double groups = static_cast<double>(std::max<size_t>(drawn.groups, 1)),
                  answers = static_cast<double>(std::max<size_t>(drawn.answers, 1));

@@ -2,6 +2,7 @@
 
 #include "formats/atomic_file.h"
 #include "train/balance.h"
+#include "train/heap.h"
 #include "train/report.h"
 
 namespace fathom {
@@ -47,6 +48,7 @@ size_t Run::context() const {
 }
 
 TrainResult Run::loop(Step step, Judge judge) {
+  keep_freed_memory();
   TrainResult out;
   out.step = static_cast<int64_t>(state_.progress().step);
   const auto due = [](int64_t now, int64_t every) { return every != 0 && now % every == 0; };

@@ -25,9 +25,9 @@ class StepBench {
   double run();
 
   uint64_t parameters() const { return masters_.count(); }
-  uint64_t tokens() const { return tokens_; }  ///< of one step
-  double operations() const { return operations_; }                   ///< of one step, as training_operations counts them
-  double loss() const { return loss_; }        ///< of the last step, before its update
+  uint64_t tokens() const { return tokens_; }        ///< of one step
+  double operations() const { return operations_; }  ///< of one step, as training_operations counts them
+  double loss() const { return loss_; }              ///< of the last step, before its update
 
  private:
   Masters masters_;

@@ -162,16 +162,16 @@ class Trainer {
 
   /// What the model makes of the beginning of a batch's first sample.
   void write_sample(int64_t step) {
-    const std::unique_ptr<Engine> engine = Engine::from_model(
-        run_.state().model().masters.snapshot(run_.threads()), nullptr, {.threads = run_.threads(), .ctx = run_.context()});
+    const std::unique_ptr<Engine> engine =
+        Engine::from_model(run_.state().model().masters.snapshot(run_.threads()), nullptr,
+                           {.threads = run_.threads(), .ctx = run_.context()});
     const std::vector<TokenId> ids = data_.train->batch(0).front().ids;
     const size_t begin = std::min<size_t>(8, ids.size()), n = static_cast<size_t>(recipe_.train.sample_tokens);
     const std::vector<std::vector<TokenId>> prompts = {{ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(begin)}};
-    const std::vector<Rollout> answers =
-        roll_out(*engine, prompts,
-                 {.temperature = 0.8f,
-                  .max_tokens = std::min(n, run_.context() - begin),
-                  .seed = static_cast<uint64_t>(recipe_.seed)});
+    const std::vector<Rollout> answers = roll_out(*engine, prompts,
+                                                  {.temperature = 0.8f,
+                                                   .max_tokens = std::min(n, run_.context() - begin),
+                                                   .seed = static_cast<uint64_t>(recipe_.seed)});
     run_.write_sample(step, run_.state().model().tokenizer->decode(answers.front().ids) + "\n");
   }
 
