@@ -5,8 +5,9 @@
 namespace fathom {
 
 Tensor& Gradients::of(const Tensor& t) {
-  Tensor& g = tensors_[t.bytes()];
-  if (!g.defined()) g = zeros(t.dtype(), t.shape());
+  OfTensor& entry = tensors_[t.bytes()];
+  Tensor& g = entry.gradient;
+  if (!g.defined()) entry = {t.owner(), zeros(t.dtype(), t.shape())};
   check(g.shape() == t.shape(), "a gradient has its tensor's shape");
   return g;
 }

@@ -10,7 +10,8 @@
 
 namespace fathom {
 
-/// Gradients by tensor and by weight, zero at first use; backward functions add to them.
+/// Gradients by tensor and by weight, zero at first use; backward functions add to them. A tensor that has one is kept
+/// alive, so that no later tensor at the same address takes it for its own.
 class Gradients {
  public:
   /// d loss / d t, of t's type and shape.
@@ -24,7 +25,12 @@ class Gradients {
   void forget(const Tensor& t) { tensors_.erase(t.bytes()); }
 
  private:
-  std::unordered_map<const void*, Tensor> tensors_, weights_;
+  struct OfTensor {
+    std::shared_ptr<std::byte> owner;
+    Tensor gradient;
+  };
+  std::unordered_map<const void*, OfTensor> tensors_;
+  std::unordered_map<const void*, Tensor> weights_;
 };
 
 class Tape {

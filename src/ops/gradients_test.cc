@@ -1,5 +1,7 @@
 // Every op that records a backward, against central differences in double (law 1's other half). The loss is a fixed
 // random weighting of the outputs, so that no gradient is trivially uniform.
+#include <set>
+
 #include "autograd/finite_difference.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
@@ -262,6 +264,18 @@ TEST_F(GradientsTest, ComputedAgain) {
   });
   expect_gradient(x, grads_.of(x), "input");
   expect_gradient(norm, grads_.of(norm), "norm");
+}
+
+/// A value that nothing recorded, as an embedding that is not trained, has a gradient that outlives it.
+TEST(Tape, AGradientBelongsToOneTensor) {
+  Gradients grads;
+  std::set<const void*> seen;
+  for (size_t i = 1; i < 200; ++i) {
+    const Tensor t = zeros(DType::kF32, {1 + i % 3});
+    EXPECT_TRUE(seen.insert(t.bytes()).second) << "the memory of a tensor with a gradient is taken again";
+    grads.of(t).data<float>()[0] += 1;
+    EXPECT_EQ(grads.of(t).data<float>()[0], 1.0f);
+  }
 }
 
 TEST(Tape, FreesWhatHasPassed) {

@@ -128,21 +128,72 @@ Sample completion_sample(const Tokenizer& tokenizer, std::string_view prompt, st
   return sample;
 }
 
-ChatData read_chat_data(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
-                        const ChatTemplate* chat_template, const ChatDataOptions& options,
-                        const WorkProgress& progress) {
+namespace {
+
+/// Calls f with each line of the files, and progress with the bytes read.
+void for_each_line(const std::vector<std::filesystem::path>& files, const WorkProgress& progress,
+                   FunctionRef<void(const JsonObject& line)> f) {
   uint64_t done = 0, total = 0;
   for (const std::filesystem::path& path : files) total += InputFile(path).size();
-  Reader reader(tokenizer, chat_template, options);
   for (const std::filesystem::path& path : files) {
     uint64_t of_file = 0;
     for_each_json_line(path, [&](const JsonObject& line, uint64_t bytes) {
       if (progress) progress(done + (of_file = bytes), total);
-      reader.add(line);
+      f(line);
     });
     done += of_file;
   }
+}
+
+/// {"prompt", "completion"} of one answer of a pair.
+json::value answer_line(const JsonObject& line, const char* which) {
+  const json::value* answer = line.find(which);
+  if (!answer) throw Error(cat(line.what(), ": ", which, ": expected an answer, found none"));
+  json::object out;
+  if (const json::value* tools = line.find("tools")) out["tools"] = *tools;
+  if (const json::value* prompt = line.find("prompt")) {
+    out["prompt"] = *prompt;
+    out["completion"] = *answer;
+    return out;
+  }
+  if (!answer->is_array() || answer->as_array().size() < 2)
+    throw Error(
+        cat(line.what(), ": ", which, ": expected messages, the last one the answer, where there is no prompt"));
+  json::array prompt = answer->as_array();
+  out["completion"] = json::array{prompt.back()};
+  prompt.pop_back();
+  out["prompt"] = std::move(prompt);
+  return out;
+}
+
+}  // namespace
+
+ChatData read_chat_data(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+                        const ChatTemplate* chat_template, const ChatDataOptions& options,
+                        const WorkProgress& progress) {
+  Reader reader(tokenizer, chat_template, options);
+  for_each_line(files, progress, [&](const JsonObject& line) { reader.add(line); });
   return reader.take();
+}
+
+std::vector<PreferenceSamples> read_preferences(const std::vector<std::filesystem::path>& files,
+                                                const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+                                                const ChatDataOptions& options, const WorkProgress& progress) {
+  std::vector<PreferenceSamples> out;
+  for_each_line(files, progress, [&](const JsonObject& line) {
+    const auto sample = [&](const char* which) {
+      Reader reader(tokenizer, chat_template, options);
+      const json::value answer = answer_line(line, which);
+      reader.add(JsonObject(answer, line.what()));
+      ChatData data = reader.take();
+      if (data.samples.size() != 1)
+        throw Error(cat(line.what(), ": ", which, ": expected one answer, found ", data.samples.size()));
+      return std::move(data.samples.front());
+    };
+    Sample chosen = sample("chosen");
+    out.push_back({std::move(chosen), sample("rejected")});
+  });
+  return out;
 }
 
 }  // namespace fathom

@@ -53,4 +53,18 @@ ChatData read_chat_data(const std::vector<std::filesystem::path>& files, const T
                         const ChatTemplate* chat_template, const ChatDataOptions& options,
                         const WorkProgress& progress = {});
 
+/// Two answers to one prompt.
+struct PreferenceSamples {
+  Sample chosen, rejected;
+};
+
+/// Reads pairs for DPO, as the ecosystem writes them. A line is one of
+///   {"prompt": "...", "chosen": "...", "rejected": "..."} and {"prompt": [messages], "chosen": [messages], "rejected":
+///     [messages], "tools"?}: each answer as read_chat_data reads {"prompt", "completion"};
+///   {"chosen": [messages], "rejected": [messages], "tools"?}: the last message of each is the answer.
+/// Throws Error as read_chat_data does, also for an answer that makes more than one sample.
+std::vector<PreferenceSamples> read_preferences(const std::vector<std::filesystem::path>& files,
+                                                const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+                                                const ChatDataOptions& options, const WorkProgress& progress = {});
+
 }  // namespace fathom

@@ -308,5 +308,42 @@ TEST(ChatData, ErrorsNameLineAndKey) {
       std::string::npos);
 }
 
+/// Each answer of a pair is what the reader of prompts and completions makes of it.
+TEST(ChatData, PreferencesInTheirThreeForms) {
+  SKIP_WITHOUT_DATA();
+  const Tokenizer& t = tokenizer("llama-3.1");
+  const ChatTemplate chat = chat_template("meta-llama-Llama-3.1-8B-Instruct");
+  const testing::TempDir folder;
+  const auto pairs_of = [&](const std::string& lines) {
+    std::ofstream(folder.path() / "pairs.jsonl", std::ios::binary) << lines;
+    return read_preferences({folder.path() / "pairs.jsonl"}, t, &chat, {.context = 1000});
+  };
+  const std::string user = R"({"role": "user", "content": "2+2?"})", yes = R"({"role": "assistant", "content": "4"})",
+                    no = R"({"role": "assistant", "content": "five"})";
+  const auto answer = [&](const std::string& line) { return read(line, t, &chat).samples.at(0); };
+  const Sample chosen = answer(cat(R"({"prompt": [)", user, R"(], "completion": [)", yes, "]}")),
+               rejected = answer(cat(R"({"prompt": [)", user, R"(], "completion": [)", no, "]}"));
+  const auto pairs = pairs_of(cat(R"({"prompt": [)", user, R"(], "chosen": [)", yes, R"(], "rejected": [)", no, "]}\n",
+                                  R"({"chosen": [)", user, ",", yes, R"(], "rejected": [)", user, ",", no, "]}\n",
+                                  R"({"prompt": "a", "chosen": "b", "rejected": "c d"})"));
+  ASSERT_EQ(pairs.size(), 3u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(pairs[i].chosen.ids, chosen.ids);
+    EXPECT_EQ(pairs[i].chosen.counts, chosen.counts);
+    EXPECT_EQ(pairs[i].rejected.ids, rejected.ids);
+  }
+  EXPECT_EQ(pairs[2].chosen.ids, completion_sample(t, "a", "b").ids);
+  EXPECT_EQ(counted(pairs[2].rejected), counted(completion_sample(t, "a", "c d")));
+  for (const auto& [line, part] : {std::pair{R"({"prompt": "a", "chosen": "b"})", ":1: rejected: expected an answer"},
+                                   {R"({"chosen": "b", "rejected": "c"})", ":1: chosen: expected messages"},
+                                   {R"({"prompt": "a", "chosen": 3, "rejected": "c"})", ":1: completion: expected"}})
+    try {
+      pairs_of(line);
+      ADD_FAILURE() << line;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    }
+}
+
 }  // namespace
 }  // namespace fathom

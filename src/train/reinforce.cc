@@ -7,6 +7,7 @@
 #include "tasks/task.h"
 #include "train/balance.h"
 #include "train/grpo.h"
+#include "train/json_lines.h"
 #include "train/plan.h"
 #include "train/run.h"
 
@@ -19,17 +20,33 @@ constexpr size_t kHeldOutProblems = 128;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// A task's problems as token ids, graded by its verifier, or by the recipe's program.
-class TaskProblems final : public Problems {
+/// Problems of a JSONL file: {"prompt": "...", "answer": "..."}, the answer for the program that grades.
+std::vector<Example> read_problems(const std::vector<std::string>& files) {
+  std::vector<Example> out;
+  for (const std::string& file : files)
+    for_each_json_line(file, [&](const JsonObject& line, uint64_t /*bytes*/) {
+      out.push_back({line.what(), line.string("prompt"), line.string_or("answer", "")});
+    });
+  if (out.empty()) throw Error("data.train: expected at least one problem, found none");
+  return out;
+}
+
+/// The problems of a task, or of files, as token ids; graded by the task's verifier or by the recipe's program.
+class RecipeProblems final : public Problems {
  public:
-  TaskProblems(const Recipe& recipe, const StartModel& model, Split split)
-      : task_(make_task(recipe.grpo.task)), model_(model), split_(split), seed_(static_cast<uint64_t>(recipe.seed)) {
+  RecipeProblems(const Recipe& recipe, const StartModel& model, Split split)
+      : model_(model), split_(split), seed_(static_cast<uint64_t>(recipe.seed)) {
+    const bool held_out = split == Split::kHeldOut && !recipe.data.validation.empty();
+    if (!recipe.grpo.task.empty())
+      task_ = make_task(recipe.grpo.task);
+    else
+      from_files_ = read_problems(held_out ? recipe.data.validation : recipe.data.train);
     if (!recipe.grpo.reward_program.empty())
       program_ = std::make_unique<RewardProgram>(std::vector<std::string>{"/bin/sh", "-c", recipe.grpo.reward_program});
   }
 
   std::vector<TokenId> prompt(uint64_t index) override {
-    const std::string text = task_->example(split_, seed_, index).prompt;
+    const std::string text = example(index).prompt;
     const Tokenizer& tokenizer = *model_.tokenizer;
     if (!model_.chat_template) return tokenizer.encode(text);
     json::object request{{"messages", json::array{json::object{{"role", "user"}, {"content", text}}}},
@@ -38,17 +55,22 @@ class TaskProblems final : public Problems {
   }
 
   double reward(uint64_t index, const Rollout& answer) override {
-    const Example example = task_->example(split_, seed_, index);
+    const Example problem = example(index);
     std::span<const TokenId> ids = answer.completion();
     if (!ids.empty() && model_.tokenizer->is_end_of_generation(ids.back())) ids = ids.first(ids.size() - 1);
     const std::string text = model_.tokenizer->decode(ids);
-    if (!program_) return task_->reward(example, text).reward;
-    const RewardRequest request{example.prompt, text, example.answer};
+    if (!program_) return task_->reward(problem, text).reward;
+    const RewardRequest request{problem.prompt, text, problem.answer};
     return program_->rewards({&request, 1}).front();
   }
 
  private:
-  std::unique_ptr<const Task> task_;
+  Example example(uint64_t index) const {
+    return task_ ? task_->example(split_, seed_, index) : from_files_[index % from_files_.size()];
+  }
+
+  std::unique_ptr<const Task> task_;  // null: from_files_
+  std::vector<Example> from_files_;
   const StartModel& model_;
   Split split_;
   uint64_t seed_;
@@ -209,7 +231,7 @@ class Reinforcement {
   Run run_;
   const Recipe& recipe_;
   GrpoOptions options_;
-  TaskProblems problems_, held_out_;
+  RecipeProblems problems_, held_out_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<const Model> reference_;  // null: no KL
 };

@@ -47,6 +47,14 @@ size_t Run::context() const {
   return context;
 }
 
+ForwardOptions Run::forward_options(const Snapshot& snapshot) const {
+  const Profile profile = state_.model().profile;
+  return {.profile = profile,
+          .cache_type = profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16,
+          .adapter = snapshot.adapter.get(),
+          .recompute = recipe_.train.recompute};
+}
+
 TrainResult Run::loop(Step step, Judge judge) {
   keep_freed_memory();
   TrainResult out;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/function_ref.h"
+#include "train/forward.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/run_state.h"
@@ -25,6 +26,9 @@ class Run {
   size_t threads() const { return threads_; }
   /// Of the recipe, at most the model's own. Throws Error beyond.
   size_t context() const;
+
+  /// How a snapshot's forward computes in this run.
+  ForwardOptions forward_options(const Snapshot& snapshot) const;
 
   /// One step, its gradients applied; nullopt: the listener wants to stop, and nothing was changed.
   using Step = FunctionRef<std::optional<TrainStep>()>;

@@ -1,10 +1,12 @@
 #include "train/run_state.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "base/hash.h"
+#include "base/mapped_file.h"
 #include "train/balance.h"
 
 namespace fathom {
@@ -17,8 +19,26 @@ std::filesystem::path resumed_from(const TrainOptions& options, const RunFolder&
   return latest ? run_checkpoint_path(folder.path(), *latest) : std::filesystem::path();
 }
 
-/// What decides the bits of a run: the recipe but for what changes none of them.
-RunIdentity identity_of(const Recipe& recipe) {
+/// BLAKE2b-256 of the files' contents, in hex; of a folder its weights.
+std::string contents_hash(std::vector<std::filesystem::path> files) {
+  Blake2b256 hash;
+  for (const std::filesystem::path& path : files) {
+    if (std::filesystem::is_directory(path)) {
+      std::vector<std::filesystem::path> weights;
+      for (const auto& entry : std::filesystem::directory_iterator(path))
+        if (entry.path().extension() == ".safetensors") weights.push_back(entry.path());
+      std::sort(weights.begin(), weights.end());
+      hash.update(contents_hash(weights));
+      continue;
+    }
+    const MappedFile mapped{InputFile(path)};
+    hash.update({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()});
+  }
+  return hash.hex();
+}
+
+/// What decides the bits of a run: the recipe but for what changes none of them, the data, and a frozen model.
+RunIdentity identity_of(const Recipe& recipe, const std::filesystem::path& start) {
   Recipe r = recipe;
   r.name.clear();
   r.energy = {};
@@ -26,7 +46,12 @@ RunIdentity identity_of(const Recipe& recipe) {
   r.train.eval_every = r.train.eval_batches = r.train.save_every = r.train.sample_every = 0, r.train.keep = 2;
   Blake2b256 hash;
   hash.update(to_toml(r));
-  return {{"recipe", hash.hex()}, {"profile", recipe.train.profile}};
+  std::vector<std::filesystem::path> data(recipe.data.train.begin(), recipe.data.train.end());
+  data.insert(data.end(), recipe.data.validation.begin(), recipe.data.validation.end());
+  return {{"recipe", hash.hex()},
+          {"profile", recipe.train.profile},
+          {"data", contents_hash(data)},
+          {"frozen model", recipe.lora.rank != 0 ? contents_hash({start}) : "none"}};
 }
 
 std::optional<AdapterMasters> adapter_of(const Recipe& recipe, const StartModel& model,
@@ -54,7 +79,7 @@ bool is_finite(const Tensor& t) {
 
 RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
     : recipe_(recipe),
-      identity_(identity_of(recipe)),
+      identity_(identity_of(recipe, options.start)),
       threads_(threads),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
       adapter_(adapter_of(recipe, model_, resumed_from(options, folder))),
@@ -68,7 +93,7 @@ RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunF
     ema_.emplace(model_.masters.parameters(), recipe.optimizer.ema_decay);
     average_ = model_.masters.with_values(ema_->state());
   }
-  if (recipe.stage == "grpo" && recipe.grpo.beta != 0) {
+  if ((recipe.stage == "grpo" && recipe.grpo.beta != 0) || (recipe.stage == "dpo" && !adapter_)) {
     for (const Parameter& p : model_.masters.parameters())
       reference_values_.emplace_back("reference." + p.name, make_tensor(DType::kF32, p.value.shape()));
     renew_reference();

@@ -7,6 +7,7 @@
 #include "train/data.h"
 #include "train/forward.h"
 #include "train/plan.h"
+#include "train/preference.h"
 #include "train/reinforce.h"
 #include "train/rollout.h"
 #include "train/run.h"
@@ -62,15 +63,12 @@ class Trainer {
  private:
   size_t most() const { return static_cast<size_t>(recipe_.train.micro_batch); }
 
-  ForwardOptions forward_options(size_t sequences, const Adapter* adapter) {
-    const ModelConfig& c = run_.state().model().masters.config();
-    const Profile profile = run_.state().model().profile;
-    return {.profile = profile,
-            .cache_type = profile == Profile::kExact ? CacheType::kF32 : CacheType::kBF16,
-            .mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0 && !adapter,
-            .adapter = adapter,
-            .balance_weight = c.n_routed_experts ? recipe_.moe.balance_alpha / static_cast<double>(sequences) : 0,
-            .recompute = recipe_.train.recompute};
+  ForwardOptions forward_options(const Snapshot& model, size_t sequences) const {
+    const ModelConfig& c = model.model->config();
+    ForwardOptions options = run_.forward_options(model);
+    options.mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0 && !model.adapter;
+    if (c.n_routed_experts) options.balance_weight = recipe_.moe.balance_alpha / static_cast<double>(sequences);
+    return options;
   }
 
   /// Refuses what does not fit, tries one micro-batch without an update, and says what is coming.
@@ -113,7 +111,7 @@ class Trainer {
   /// Forward, losses and, with gradients, backward of one micro-batch.
   void pass(const Snapshot& model, std::span<const Sample> samples, const TargetCounts& all, size_t sequences,
             Gradients* gradients, TrainStep& sums, const std::function<void(const TrainingPass&)>& on_pass) {
-    TrainingForward forward(run_.backend(), *model.model, samples, forward_options(sequences, model.adapter.get()),
+    TrainingForward forward(run_.backend(), *model.model, samples, forward_options(model, sequences),
                             gradients != nullptr);
     const auto derivatives = [](std::span<const float> log_probs, std::span<const int32_t> targets, int64_t count,
                                 double weight, double& loss) {
@@ -195,8 +193,9 @@ class Trainer {
 
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
+  if (recipe.stage == "dpo") return run_preferences(recipe, options, listener);
   if (recipe.stage != "pretrain" && recipe.stage != "sft")
-    throw Error(cat("stage: expected pretrain, sft or grpo, found ", recipe.stage, ", which is not built yet"));
+    throw Error(cat("stage: expected pretrain, sft, dpo or grpo, found ", recipe.stage, ", which is not built yet"));
   if (recipe.train.sample_every != 0 && recipe.lora.rank != 0)
     throw Error("train.sample_every: expected 0 with lora.rank, samples of an adapter are not written yet");
   return Trainer(recipe, options, listener).run();

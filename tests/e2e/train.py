@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import struct
@@ -216,6 +217,64 @@ class Train(unittest.TestCase):
         code, _, error = run("train", "--resume", self.folder / "killed")
         self.assertEqual(code, 0, error)
         self.assertEqual(self.weights("killed", 6), self.weights("whole", 6))
+
+    def test_preferences(self):
+        """DPO: the preferred answers gain, on held-out pairs too; the reference is in the checkpoint."""
+        self.assertEqual(self.train("base", "--set", "train.steps=4")[0], 0)
+        base = self.folder / "base" / "checkpoints" / "step-4"
+        (self.folder / "pairs.jsonl").write_text("".join(
+            json.dumps({"prompt": "to be" + " " * n, "chosen": "or not", "rejected": "be to"}) + "\n"
+            for n in range(1, 13)))
+        for lora, rate in (("{rank = 0}", 3e-3), ('{rank = 2, targets = ["q_proj", "up_proj"]}', 5e-2)):
+            self.write(CONFIG, f"""
+                stage = "dpo"
+                model.start = "{base}"
+                lora = {lora}
+                data = {{train = ["pairs.jsonl"], validation_fraction = 0.25}}
+                optimizer.learning_rate = {rate}
+                train = {{steps = 10, batch = 4, micro_batch = 2, save_every = 2}}""")
+            name = "adapter" if "q_proj" in lora else "all"
+            code, _, error = self.train(name)
+            self.assertEqual(code, 0, error)
+            lines = [json.loads(line) for line in (self.folder / name / "metrics.jsonl").read_text().splitlines()[1:]]
+            self.assertAlmostEqual(lines[0]["loss"], math.log(2), 6, "model and reference are one at first")
+            self.assertLess(lines[-1]["validation_loss"], 0.6)
+            self.assertEqual(lines[-1]["validation_preferred"], 1)
+            process = self.start(self.folder / "recipe.toml", "--out", self.folder / f"{name}-killed")
+            while process.poll() is None and not (self.folder / f"{name}-killed/checkpoints/step-2").exists():
+                time.sleep(0.001)
+            process.kill()
+            process.communicate()
+            code, _, error = run("train", "--resume", self.folder / f"{name}-killed")
+            self.assertEqual(code, 0, error)
+            file = "checkpoints/step-10/" + ("adapter_model.safetensors" if "q_proj" in lora else "model.safetensors")
+            self.assertEqual((self.folder / f"{name}-killed" / file).read_bytes(),
+                             (self.folder / name / file).read_bytes())
+
+    def test_other_data_is_not_gone_on_with(self):
+        self.assertEqual(self.train("run", "--set", "train.steps=6")[0], 0)
+        recipe = self.folder / "run" / "recipe.toml"
+        recipe.write_text(recipe.read_text().replace("steps = 6", "steps = 6 # the same"))
+        (self.folder / "text.txt").write_text(TEXT + "more")
+        code, _, error = run("train", "--resume", self.folder / "run")
+        self.assertEqual(code, 1)
+        self.assertRegex(error, "trainer.json.*data: expected")
+
+    def test_a_full_disk(self):
+        """A limit of the size of files stands for a full disk: the last checkpoint stays whole, and the run goes on."""
+        self.assertEqual(self.train("whole")[0], 0)
+        self.assertEqual(self.train("full", "--set", "train.keep=9")[0], 0)
+        for step in (12, 18, 24):
+            shutil.rmtree(self.folder / "full" / "checkpoints" / f"step-{step}")
+        kept = ["step-6"]
+        limit = 40_000  # less than model.safetensors
+        process = subprocess.run([FATHOM, "train", "--resume", self.folder / "full"], capture_output=True, text=True,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(process.returncode, 3, process.stderr)
+        self.assertEqual(sorted(path.name for path in (self.folder / "full" / "checkpoints").iterdir()), kept)
+        code, _, error = run("train", "--resume", self.folder / "full")
+        self.assertEqual(code, 0, error)
+        self.assertEqual(self.weights("full"), self.weights("whole"))
 
     def test_refused(self):
         for flags, said in ((("train.stepz=3",), "train.steps"), (("data.context=65",), "max_position_embeddings"),
