@@ -20,7 +20,7 @@ std::filesystem::path resumed_from(const TrainOptions& options, const RunFolder&
 }
 
 /// BLAKE2b-256 of the files' contents, in hex; of a folder its weights.
-std::string contents_hash(std::vector<std::filesystem::path> files) {
+std::string contents_hash(const std::vector<std::filesystem::path>& files) {
   Blake2b256 hash;
   for (const std::filesystem::path& path : files) {
     if (std::filesystem::is_directory(path)) {
