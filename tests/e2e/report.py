@@ -7,6 +7,7 @@ import tempfile
 import unittest
 from html.parser import HTMLParser
 
+import _fathom
 from _fathom import run
 
 RECIPE = "name = {name}\n[model]\nstart = 'OWNER/NAME'\n[data]\ntrain = ['a.txt']\n[optimizer]\nlearning_rate = {rate}\n"
@@ -85,4 +86,4 @@ class Report(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    _fathom.harness.main()
