@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/memory.h"
+
 namespace fathom {
 namespace {
 
@@ -45,6 +47,16 @@ TrainingMemory training_memory(const ModelConfig& c, uint64_t trained, const Rec
   m.activations = 4 * rows * (all + (recipe.train.recompute ? 2 : 1) * largest + 4 * c.hidden_size);
   m.logits = std::min<uint64_t>(uint64_t{128} << 20, 8 * rows * c.vocab_size) + 8 * uint64_t{c.vocab_size} * 16;
   return m;
+}
+
+uint64_t require_memory(const TrainingMemory& memory, uint64_t rows, const char* what) {
+  const uint64_t available = available_memory_bytes(),
+                 to_come = memory.total() - memory.optimizer - memory.parameters / 3;
+  if (to_come > available)
+    throw ResourceError(cat(what, ": expected ", gib(to_come), " of free memory (", gib(memory.activations),
+                            " of it for the activations of ", rows, " tokens), found ", gib(available),
+                            "; fewer sequences at a time, a shorter context and recomputation take less"));
+  return available;
 }
 
 double training_operations(const Model& model, uint64_t rows, uint64_t length, bool frozen) {

@@ -20,6 +20,10 @@ struct TrainingMemory {
 /// `trained`: numbers that are trained; `rows`: tokens of a micro-batch.
 TrainingMemory training_memory(const ModelConfig& config, uint64_t trained, const Recipe& recipe, uint64_t rows);
 
+/// Throws ResourceError with the numbers, for `what`, where what is still to be allocated (all but the masters and the
+/// optimizer's state) is more than the available memory. Returns the available memory.
+uint64_t require_memory(const TrainingMemory& memory, uint64_t rows, const char* what);
+
 /// Multiply-adds, each counted as two operations, of forward and both backwards of `rows` tokens: 6 a token for each
 /// weight of a matrix that it passes (4 where the model is frozen), and attention over sequences of `length`.
 double training_operations(const Model& model, uint64_t rows, uint64_t length, bool frozen = false);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "engine/memory.h"
 #include "train/chat_data.h"
 #include "train/forward.h"
 #include "train/objectives.h"
@@ -76,16 +75,20 @@ class Preferences {
   }
 
   void plan() {
-    const Clock::time_point start = Clock::now();
     const std::vector<PreferenceSamples> pairs = batch(run_.state().progress().step);
     const size_t n = std::min(most(), pairs.size());
+    const ModelConfig& config = run_.state().model().masters.config();
+    uint64_t rows = 0;
+    for (size_t i = 0; i < n; ++i) rows += pairs[i].chosen.ids.size() + pairs[i].rejected.ids.size() - 2;
+    const TrainingMemory memory = training_memory(config, run_.state().trained_count(), recipe_, rows);
+    const uint64_t available = require_memory(memory, rows, "training");
+    const Clock::time_point start = Clock::now();
     Gradients gradients;
     PreferenceSums sums;
-    const uint64_t rows = pass(run_.state().snapshot(), {pairs.data(), n}, pairs.size(), &gradients, sums);
-    const ModelConfig& config = run_.state().model().masters.config();
+    pass(run_.state().snapshot(), {pairs.data(), n}, pairs.size(), &gradients, sums);
     TrainPlan plan{.parameters = run_.state().trained_count(),
-                   .memory_bytes = training_memory(config, run_.state().trained_count(), recipe_, rows).total(),
-                   .available_bytes = available_memory_bytes(),
+                   .memory_bytes = memory.total(),
+                   .available_bytes = available,
                    .step_s = seconds_since(start) * static_cast<double>(pairs.size()) / static_cast<double>(n),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),

@@ -2,7 +2,6 @@
 
 #include <chrono>
 
-#include "engine/memory.h"
 #include "tasks/reward_program.h"
 #include "tasks/task.h"
 #include "train/balance.h"
@@ -42,7 +41,7 @@ class RecipeProblems final : public Problems {
     else
       from_files_ = read_problems(held_out ? recipe.data.validation : recipe.data.train);
     if (!recipe.grpo.reward_program.empty())
-      program_ = std::make_unique<RewardProgram>(std::vector<std::string>{"/bin/sh", "-c", recipe.grpo.reward_program});
+      program_ = std::make_unique<RewardProgram>(std::vector<std::string>{recipe.grpo.reward_program});
   }
 
   std::vector<TokenId> prompt(uint64_t index) override {
@@ -142,20 +141,24 @@ class Reinforcement {
 
   void plan() {
     const Masters& masters = run_.state().model().masters;
+    // Of the longest answers; how long they will be, nobody knows.
+    const size_t update = (options_.prompts * options_.group + options_.updates - 1) / options_.updates,
+                 together = options_.micro_batch ? std::min(options_.micro_batch, update) : update;
+    const uint64_t rows = together * std::min(run_.context(), problems_.prompt(0).size() + options_.max_tokens);
+    const TrainingMemory memory = training_memory(masters.config(), masters.count(), recipe_, rows);
+    const uint64_t available = require_memory(memory, rows, "training");
     const Clock::time_point start = Clock::now();
     draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
     TrainPlan plan{.parameters = masters.count(),
-                   .memory_bytes = training_memory(masters.config(), masters.count(), recipe_,
-                                                   options_.prompts * options_.group * run_.context() / 4)
-                                       .total(),
-                   .available_bytes = available_memory_bytes(),
+                   .memory_bytes = memory.total(),
+                   .available_bytes = available,
                    .step_s = 2 * seconds_since(start),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),
                    .steps = recipe_.train.steps};
-    plan.what =
-        cat("grpo ", masters.config().model_type, ", ", masters.count(), " parameters, task ", recipe_.grpo.task, ", ",
-            options_.prompts, " prompts of ", options_.group, " answers a step, ", run_.threads(), " threads");
+    plan.what = cat("grpo ", masters.config().model_type, ", ", masters.count(), " parameters, ",
+                    recipe_.grpo.task.empty() ? "problems of files, " : cat("task ", recipe_.grpo.task, ", "),
+                    options_.prompts, " prompts of ", options_.group, " answers a step, ", run_.threads(), " threads");
     run_.listener().on_plan(plan);
   }
 
@@ -216,6 +219,7 @@ class Reinforcement {
   }
 
   void evaluate(TrainStep& out) {
+    if (recipe_.grpo.task.empty() && recipe_.data.validation.empty()) return;  // none is held out
     std::vector<std::vector<TokenId>> prompts;
     for (size_t i = 0; i < kHeldOutProblems; ++i) prompts.push_back(held_out_.prompt(i));
     const std::vector<Rollout> answers = roll_out(*engine_, prompts,

@@ -91,6 +91,7 @@ bool Run::update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients
   }
   state_.update(step.learning_rate, clip_factor(step.gradient_norm, recipe_.optimizer.clip_norm), sums, loads,
                 step.loss, *backend_, pool_);
+  changed_by_ = step.step;
   return true;
 }
 
@@ -99,9 +100,11 @@ void Run::refuse(TrainStep& step, const std::string& wrong) {
   listener_.on_note(cat("step ", step.step, ": ", wrong));
   if (recipe_.train.on_nan == "skip") return;
   TrainResult at{.step = step.step - 1};
-  if (at.step > 0) save(at);
+  const bool is_before = changed_by_ != step.step;  // else an earlier update of this step has moved the weights
+  if (at.step > 0 && is_before) save(at);
   write_report();
-  throw Error(cat("step ", step.step, ": ", wrong, "; the run stops at the state before it",
+  throw Error(cat("step ", step.step, ": ", wrong, "; the run stops at ",
+                  is_before ? "the state before it" : "its last checkpoint",
                   at.checkpoint.empty() ? "" : cat(", saved in ", at.checkpoint.string())));
 }
 

@@ -39,7 +39,8 @@ class Run {
 
   /// One update of the weights: norm, checks, clipping, optimizer, routers, average. Fills in the step's rate and norm.
   /// False: the numbers cannot be trusted, the batch is left out (step.skipped), nothing was changed; where the recipe
-  /// says stop, the state before is saved and an Error ends the run.
+  /// says stop, the state before the step is saved, unless an earlier update of the step has changed it, and an Error
+  /// ends the run.
   bool update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients, std::span<const ExpertLoad> loads);
   void save(TrainResult& result);
   /// Whether train.sample_every asks for a sample after this step.
@@ -59,6 +60,7 @@ class Run {
   std::unique_ptr<Backend> backend_;
   ThreadPool pool_;
   RunLog log_;
+  int64_t changed_by_ = 0;  // the last step that changed the weights
 };
 
 }  // namespace fathom

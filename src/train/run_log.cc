@@ -78,12 +78,14 @@ void RunLog::append(const TrainStep& step) {
 
 std::optional<int64_t> RunLog::best_checkpoint(std::span<const int64_t> steps) const {
   std::optional<int64_t> best;
-  double smallest = 0;
+  double largest = 0;
   for (const json::object& line : read_metrics(path_).steps) {
-    const json::value* loss = line.if_contains("validation_loss");
+    const json::value *reward = line.if_contains("validation_reward"), *loss = line.if_contains("validation_loss");
+    const json::value* judged = reward ? reward : loss;
     const int64_t step = line.at("step").to_number<int64_t>();
-    if (!loss || !loss->is_number() || std::find(steps.begin(), steps.end(), step) == steps.end()) continue;
-    if (!best || loss->to_number<double>() < smallest) best = step, smallest = loss->to_number<double>();
+    if (!judged || !judged->is_number() || std::find(steps.begin(), steps.end(), step) == steps.end()) continue;
+    const double good = (reward ? 1 : -1) * judged->to_number<double>();
+    if (!best || good > largest) best = step, largest = good;
   }
   return best;
 }

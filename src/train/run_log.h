@@ -24,7 +24,8 @@ class RunLog {
   void measure(TrainStep& step, uint64_t rows, double operations, double seconds);
   void append(const TrainStep& step);
   void sync() { metrics_.sync(); }
-  /// Of these steps the one with the smallest validation loss; nullopt: none has one.
+  /// Of these steps the one with the largest validation reward, or where there is none the smallest validation loss;
+  /// nullopt: none has either.
   std::optional<int64_t> best_checkpoint(std::span<const int64_t> steps) const;
 
  private:

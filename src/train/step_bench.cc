@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "base/philox.h"
-#include "engine/memory.h"
 #include "train/forward.h"
 #include "train/heap.h"
 #include "train/objectives.h"
@@ -58,10 +57,7 @@ StepBench::StepBench(const ModelConfig& config, size_t sequences, size_t context
   keep_freed_memory();
   operations_ = training_operations(*masters_.snapshot(threads), tokens_, context);
   const TrainingMemory memory = training_memory(config, masters_.count(), {}, tokens_);
-  const uint64_t to_come = memory.total() - memory.optimizer - memory.parameters / 3;  // the rest is there already
-  if (to_come > available_memory_bytes())
-    throw ResourceError(cat("bench --train: expected ", gib(to_come), " of free memory, found ",
-                            gib(available_memory_bytes()), "; fewer --sequences or a shorter --context take less"));
+  require_memory(memory, tokens_, "bench --train");
 }
 
 double StepBench::run() {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "engine/memory.h"
 #include "train/data.h"
 #include "train/forward.h"
 #include "train/plan.h"
@@ -82,17 +81,10 @@ class Trainer {
     const TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
     TrainPlan plan{.parameters = state.trained_count(),
                    .memory_bytes = memory.total(),
-                   .available_bytes = available_memory_bytes(),
+                   .available_bytes = require_memory(memory, most_rows, "training"),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),
                    .steps = recipe_.train.steps};
-    // The masters and the optimizer's state are there already.
-    const uint64_t to_come = memory.total() - memory.optimizer - memory.parameters / 3;
-    if (to_come > plan.available_bytes)
-      throw ResourceError(cat("training: expected ", gib(to_come), " of free memory (", gib(memory.activations),
-                              " of it for the activations of ", most_rows, " tokens), found ",
-                              gib(plan.available_bytes),
-                              "; less are train.micro_batch, data.context, train.recompute = true"));
     plan.what = cat(recipe_.stage, " ", masters.config().model_type, ", ", state.trained_count(),
                     state.model().frozen
                         ? cat(" parameters of an adapter beside a frozen model (", name(state.model().profile), "), ")
