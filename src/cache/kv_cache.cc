@@ -1,5 +1,7 @@
 #include "cache/kv_cache.h"
 
+#include <cstring>
+
 namespace fathom {
 
 void KvLayout::add_gqa(size_t kv_heads, size_t d) {
@@ -24,13 +26,50 @@ std::optional<std::byte*> KvPool::take_page() {
   return page;
 }
 
+void KvPool::give_back(std::byte* page) {
+  const auto further = further_holders_.find(page);
+  if (further == further_holders_.end())
+    free_.push_back(page);
+  else if (--further->second == 0)
+    further_holders_.erase(further);
+}
+
 KvSequence::KvSequence(KvSequence&& other) noexcept
     : pool_(other.pool_), pages_(std::move(other.pages_)), length_(other.length_) {
   other.pages_.clear();
   other.length_ = 0;
 }
 
+void KvSequence::adopt(std::byte* page, size_t positions) {
+  check(length_ % kPagePositions == 0 && positions > 0 && positions <= kPagePositions, "pages are adopted one by one");
+  truncate(length_);  // gives back what was reserved
+  pool_->share(page);
+  pages_.push_back(page);
+  length_ += positions;
+}
+
+void KvSequence::exchange(size_t index, std::byte* page) {
+  check(index < pages_.size(), "a page of the sequence");
+  pool_->share(page);
+  pool_->give_back(pages_[index]);
+  pages_[index] = page;
+}
+
+/// The page that the next position goes into, if it is begun, becomes the sequence's own.
+bool KvSequence::own_last_page() {
+  if (length_ % kPagePositions == 0) return true;
+  std::byte*& last = pages_[length_ / kPagePositions];
+  if (!pool_->is_shared(last)) return true;
+  const std::optional<std::byte*> own = pool_->take_page();
+  if (!own) return false;
+  std::memcpy(*own, last, pool_->layout().page_bytes);
+  pool_->give_back(last);
+  last = *own;
+  return true;
+}
+
 bool KvSequence::reserve(size_t positions) {
+  if (positions != 0 && !own_last_page()) return false;
   const size_t had = pages_.size(), need = (length_ + positions + kPagePositions - 1) / kPagePositions;
   while (pages_.size() < need) {
     const std::optional<std::byte*> page = pool_->take_page();

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -23,7 +24,8 @@ struct KvLayout {
   size_t bytes_per_token() const { return page_bytes / kPagePositions; }
 };
 
-/// Pages of one size, at most `max_pages`; memory comes as it is needed and goes back to the pool's free list.
+/// Pages of one size, at most `max_pages`; memory comes as it is needed and goes back to the pool's free list. A page
+/// may have several holders: nobody writes into it then, and it is free when the last has given it back.
 class KvPool {
  public:
   KvPool(KvLayout layout, size_t max_pages) : layout_(std::move(layout)), max_pages_(max_pages) {}
@@ -32,18 +34,23 @@ class KvPool {
   const KvLayout& layout() const { return layout_; }
   size_t max_pages() const { return max_pages_; }
   size_t used_pages() const { return pages_.size() - free_.size(); }
+  size_t free_pages() const { return max_pages_ - used_pages(); }
   /// nullopt: the pool is full.
   std::optional<std::byte*> take_page();
-  void give_back(std::byte* page) { free_.push_back(page); }
+  /// One more holder.
+  void share(std::byte* page) { ++further_holders_[page]; }
+  bool is_shared(const std::byte* page) const { return further_holders_.contains(page); }
+  void give_back(std::byte* page);
 
  private:
   KvLayout layout_;
   size_t max_pages_;
   std::vector<Tensor> pages_;
   std::vector<std::byte*> free_;
+  std::unordered_map<const std::byte*, size_t> further_holders_;  // beside the first; absent: none
 };
 
-/// The cached positions of one timeline.
+/// The cached positions of one timeline. Pages may be shared with others; the one that is written into is its own.
 class KvSequence {
  public:
   explicit KvSequence(KvPool& pool) : pool_(&pool) {}
@@ -52,8 +59,16 @@ class KvSequence {
   ~KvSequence() { truncate(0); }
 
   size_t length() const { return length_; }
-  /// Room for `positions` more; false (and unchanged) where the pool is full.
+  /// Pages held: of the positions stored, and what was reserved beyond them.
+  size_t held_pages() const { return pages_.size(); }
+  /// Room for `positions` more, in pages of its own: a shared page that has room is copied. False (and unchanged) where
+  /// the pool is full.
   bool reserve(size_t positions);
+  /// Goes on with a page of another holder, of which the first `positions` (1 to 64) count. length() is a multiple of
+  /// 64.
+  void adopt(std::byte* page, size_t positions);
+  /// Holds `page`, which has the same content, in place of its own `index`-th one.
+  void exchange(size_t index, std::byte* page);
   /// `positions` more are stored now; reserve() came first.
   void advance(size_t positions);
   /// Forgets all positions from `length` on.
@@ -61,6 +76,8 @@ class KvSequence {
   std::byte* const* pages() const { return pages_.data(); }
 
  private:
+  bool own_last_page();
+
   KvPool* pool_;
   std::vector<std::byte*> pages_;
   size_t length_ = 0;

@@ -38,8 +38,25 @@ double AnswerStats::tokens_per_pass() const {
   return speculation.passes ? static_cast<double>(new_tokens) / static_cast<double>(speculation.passes) : 0;
 }
 
+Prompt prepare_prompt(const Engine& engine, std::span<const TextPiece> text) {
+  Prompt prompt = prepare_prompt(engine, engine.tokenizer().encode(text));
+  prompt.state = prompt_state(text);
+  return prompt;
+}
+
+Prompt prepare_prompt(const Engine& engine, std::vector<TokenId> ids) {
+  const size_t ctx = engine.info().ctx, V = engine.config().vocab_size;
+  if (ids.empty()) throw Error("prompt: expected at least one token, found none");
+  if (ids.size() >= ctx)
+    throw Error(cat("prompt: expected fewer tokens than the context's ", ctx, ", found ", ids.size()));
+  for (const TokenId id : ids)
+    if (id < 0 || static_cast<size_t>(id) >= V)
+      throw Error(cat("prompt: expected token ids below the vocabulary's ", V, ", found ", id));
+  return {std::move(ids)};
+}
+
 struct AnswerRun::State {
-  State(Engine& the_engine, Session& the_session, std::span<const TextPiece> prompt, AnswerOptions the_options,
+  State(Engine& the_engine, Session& the_session, const Prompt& prompt, AnswerOptions the_options,
         AnswerListener& the_listener, const std::atomic<bool>* the_cancel)
       : engine(the_engine),
         session(the_session),
@@ -48,16 +65,15 @@ struct AnswerRun::State {
         cancel(the_cancel),
         sampler(options.sampling, the_engine.config().vocab_size),
         stop(options.stop),
-        parser(the_engine.output_format(), prompt_state(prompt)) {
-    const std::vector<TokenId> ids = engine.tokenizer().encode(prompt);
-    const size_t ctx = engine.info().ctx;
-    if (ids.empty()) throw Error("prompt: expected at least one token, found none");
-    if (ids.size() >= ctx)
-      throw Error(cat("prompt: expected fewer tokens than the context's ", ctx, ", found ", ids.size()));
+        parser(the_engine.output_format(), prompt.state) {
+    const std::vector<TokenId>& ids = prompt.ids;
+    for (const TokenId id : options.stop_ids)
+      if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)
+        throw Error(cat("stop ids: expected ids below the vocabulary's ", engine.config().vocab_size, ", found ", id));
     answer.stats.prompt_tokens = ids.size();
     answer.stats.cached_tokens = session.set_tokens(ids);
     for (const TokenId id : ids) sampler.observe(id, true);
-    limit = ctx - ids.size();
+    limit = engine.info().ctx - ids.size();
     if (options.max_tokens != 0 && options.max_tokens < limit)
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
@@ -72,6 +88,7 @@ struct AnswerRun::State {
     deliver(parser.finish());
     show_answer(stop.finish());
     end_thinking();
+    if (stop.hit()) answer.stop = options.stop[*stop.hit()];
     answer.finish_reason =
         reason == FinishReason::kStop && !answer.tool_calls.empty() ? FinishReason::kToolCalls : reason;
     answer.stats.decode_s = answer.ids.empty() ? 0 : seconds(first_token, Clock::now());
@@ -123,19 +140,44 @@ struct AnswerRun::State {
     }
   }
 
-  /// Closes the thinking by forced tokens once the budget is spent, also a second thinking after the first.
+  /// Whether the text so far ends as a sentence or a line does.
+  bool at_sentence_end() const {
+    const std::string_view t = last_text;
+    if (t.empty()) return false;
+    if (t.back() == '\n' || t.ends_with("\u3002")) return true;
+    return std::string_view(".!?").find(t.back()) != std::string_view::npos && !after_digit;
+  }
+
+  /// Closes the thinking by forced tokens once the budget is spent, also a second thinking after the first. A thought
+  /// that ends within the last eighth of the budget is the last, so that none is cut in the middle if it can be helped.
   void keep_budget() {
-    if (parser.thinking() && options.thinking_budget && answer.stats.thinking_tokens >= *options.thinking_budget &&
-        forced.empty()) {
-      answer.stats.budget_spent = true;
-      const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
-      forced.assign(close.begin(), close.end());
+    if (!parser.thinking() || !forced.empty()) return;
+    const size_t spent = answer.stats.thinking_tokens, budget = options.thinking_budget.value_or(SIZE_MAX);
+    const bool over = spent >= budget || hurry.load(std::memory_order_relaxed);
+    if (!over && (budget == SIZE_MAX || spent < budget - budget / 8 || !at_sentence_end())) return;
+    answer.stats.budget_spent = true;
+    const std::vector<TokenId> close = engine.tokenizer().encode("\n</think>\n\n", {.parse_special = true});
+    forced.assign(close.begin(), close.end());
+  }
+
+  bool ends_answer(TokenId id) const {
+    return engine.is_end_of_generation(id) || std::ranges::find(options.stop_ids, id) != options.stop_ids.end();
+  }
+
+  /// Which tokens may come: not the end before it is wanted.
+  TokenMask mask() {
+    if (answer.ids.size() >= options.min_tokens) return {};
+    if (allowed.empty()) {
+      allowed.assign((engine.config().vocab_size + 63) / 64, ~uint64_t{0});
+      for (size_t id = 0; id < engine.config().vocab_size; ++id)
+        if (ends_answer(static_cast<TokenId>(id))) allowed[id / 64] &= ~(uint64_t{1} << (id % 64));
     }
+    return {allowed};
   }
 
   /// The next token: forced, or drawn.
   TokenId next(std::span<const float> logits) {
-    if (forced.empty()) return sampler.draw(logits, static_cast<uint32_t>(session.tokens().size()));
+    if (forced.empty()) return sampler.draw(logits, static_cast<uint32_t>(session.tokens().size()), mask());
     const TokenId id = forced.front();
     forced.pop_front();
     return id;
@@ -157,8 +199,12 @@ struct AnswerRun::State {
     sampler.observe(id, false);
     session.append(id);
     if (speculation) speculation->append(id);
-    if (!was_forced && !options.ignore_eos && engine.is_end_of_generation(id)) return finish(FinishReason::kStop);
-    deliver(parser.feed(id, engine.tokenizer().token_view(id), engine.tokenizer().kind(id) == TokenKind::kControl));
+    if (!was_forced && !options.ignore_eos && ends_answer(id)) return finish(FinishReason::kStop);
+    const std::string_view bytes = engine.tokenizer().token_view(id);
+    after_digit = !last_text.empty() && last_text.back() >= '0' && last_text.back() <= '9' && bytes.size() == 1;
+    last_text = bytes;
+    listener.on_token({id, parser.thinking(), was_forced, answer.logprobs.empty() ? nullptr : &answer.logprobs.back()});
+    deliver(parser.feed(id, bytes, engine.tokenizer().kind(id) == TokenKind::kControl));
     if (parser.thinking())
       thinking = true;
     else
@@ -187,6 +233,10 @@ struct AnswerRun::State {
   Answer answer;
   ToolCall call;  // the one in the making
   std::deque<TokenId> forced;
+  std::atomic<bool> hurry = false;         // the thinking is to end now
+  std::string_view last_text;              // of the last token; the tokenizer's
+  bool after_digit = false;                // the last token is one character behind a digit: "3."
+  std::vector<uint64_t> allowed;           // all tokens but those that end the answer; empty: not asked for so far
   std::optional<Speculation> speculation;  // nullopt: switched off
   std::vector<Draft> sure;
   size_t limit = 0;
@@ -196,7 +246,7 @@ struct AnswerRun::State {
   Clock::time_point start = Clock::now(), first_token = start;
 };
 
-AnswerRun::AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options,
+AnswerRun::AnswerRun(Engine& engine, Session& session, const Prompt& prompt, AnswerOptions options,
                      AnswerListener& listener, const std::atomic<bool>* cancel)
     : state_(std::make_unique<State>(engine, session, prompt, std::move(options), listener, cancel)) {}
 AnswerRun::~AnswerRun() = default;
@@ -208,11 +258,22 @@ Answer AnswerRun::take() {
   return std::move(state_->answer);
 }
 
+void AnswerRun::answer_now() { state_->hurry = true; }
+int AnswerRun::priority() const { return state_->options.priority; }
+bool AnswerRun::cancelled() const { return state_->cancelled(); }
+void AnswerRun::on_cancelled() {
+  state_->guarded([&] { state_->finish(FinishReason::kCancelled); });
+}
+
+void AnswerRun::on_shared(size_t positions) {
+  if (state_->answer.ids.empty()) state_->answer.stats.cached_tokens += positions;
+}
+
 void AnswerRun::on_prefill() {
   State& s = *state_;
-  s.listener.on_prompt(s.session.cached() - s.answer.stats.cached_tokens,
-                       s.answer.stats.prompt_tokens - s.answer.stats.cached_tokens);
-  if (s.cancelled()) s.guarded([&] { s.finish(FinishReason::kCancelled); });
+  if (!s.answer.ids.empty()) return;  // it had been preempted, and is computed again
+  const size_t cached = s.answer.stats.cached_tokens, total = s.answer.stats.prompt_tokens;
+  s.guarded([&] { s.listener.on_prompt(s.session.cached() - std::min(cached, s.session.cached()), total - cached); });
 }
 
 std::span<const Draft> AnswerRun::drafts() { return state_->drafts(); }
@@ -235,10 +296,7 @@ void AnswerRun::on_mtp_logits(std::span<const float> logits) {
 }
 
 void AnswerRun::on_logits(std::span<const float> logits) {
-  state_->guarded([&] {
-    if (state_->cancelled()) return state_->finish(FinishReason::kCancelled);
-    state_->take_token(logits);
-  });
+  state_->guarded([&] { state_->take_token(logits); });
 }
 
 void AnswerRun::on_pool_full() {

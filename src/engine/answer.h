@@ -26,10 +26,13 @@ struct AnswerOptions {
   size_t max_tokens = 0;          ///< new tokens; 0: what the context leaves
   std::vector<std::string> stop;  ///< end the answer (not the thinking) before these strings
   std::optional<size_t>
-      thinking_budget;      ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
-  bool logprobs = false;    ///< keep every token's log-probability
-  size_t top_logprobs = 0;  ///< and the n most likely alternatives
+      thinking_budget;            ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
+  size_t min_tokens = 0;          ///< new tokens before which the model cannot end the answer
+  std::vector<TokenId> stop_ids;  ///< tokens that end the answer as the model's own end does
+  bool logprobs = false;          ///< keep every token's log-probability
+  size_t top_logprobs = 0;        ///< and the n most likely alternatives
   bool ignore_eos = false;
+  int priority = 0;       ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
 };
 
@@ -55,14 +58,33 @@ struct Answer {
   std::vector<TokenId> ids;           ///< every new token, as drawn or forced by the budget
   std::vector<TopLogprobs> logprobs;  ///< as long as ids where asked for
   FinishReason finish_reason = FinishReason::kStop;
+  std::optional<std::string> stop;  ///< the stop string that ended it
   AnswerStats stats;
 };
+
+/// A token of the answer, before its text is shown.
+struct AnswerToken {
+  TokenId id;
+  bool thinking;                ///< it belongs to the thinking, its closing included
+  bool forced;                  ///< by the budget
+  const TopLogprobs* logprobs;  ///< null where they were not asked for
+};
+
+/// What is to be continued: tokens, and how their text ends.
+struct Prompt {
+  std::vector<TokenId> ids;
+  PromptState state = PromptState::kNone;
+};
+/// Throws Error if the prompt is empty or does not fit into the context. Any thread.
+Prompt prepare_prompt(const Engine& engine, std::span<const TextPiece> text);
+Prompt prepare_prompt(const Engine& engine, std::vector<TokenId> ids);
 
 /// Hears an answer while it is made. Text comes in whole characters.
 class AnswerListener {
  public:
   virtual ~AnswerListener() = default;
   virtual void on_prompt(size_t /*done*/, size_t /*total*/) {}  ///< prefill progress, in tokens
+  virtual void on_token(const AnswerToken& /*token*/) {}
   virtual void on_thinking(std::string_view /*text*/) {}
   virtual void on_thinking_end(const AnswerStats& /*so_far*/) {}
   virtual void on_answer(std::string_view /*text*/) {}
@@ -74,8 +96,14 @@ class AnswerRun final : public Running {
   /// `prompt` was rendered by the engine's template or is plain text; `session` may hold an earlier turn, whose cache
   /// is reused. Throws Error if the prompt is empty or does not fit into the context, or an option is out of range.
   AnswerRun(Engine& engine, Session& session, std::span<const TextPiece> prompt, AnswerOptions options,
-            AnswerListener& listener, const std::atomic<bool>* cancel = nullptr);
+            AnswerListener& listener, const std::atomic<bool>* cancel = nullptr)
+      : AnswerRun(engine, session, prepare_prompt(engine, prompt), std::move(options), listener, cancel) {}
+  AnswerRun(Engine& engine, Session& session, const Prompt& prompt, AnswerOptions options, AnswerListener& listener,
+            const std::atomic<bool>* cancel = nullptr);
   ~AnswerRun() override;
+
+  /// Closes the thinking at the next token. Any thread.
+  void answer_now();
 
   Session& session() override;
   bool done() const override;
@@ -84,8 +112,12 @@ class AnswerRun final : public Running {
   void on_verified(size_t drafted, size_t accepted) override;
   bool wants_mtp() const override;
   void on_mtp_logits(std::span<const float> logits) override;
+  void on_shared(size_t positions) override;
   void on_prefill() override;
   void on_pool_full() override;
+  int priority() const override;
+  bool cancelled() const override;
+  void on_cancelled() override;
   /// Once done. Throws the Error that ended this answer alone, such as logits that are not numbers.
   Answer take();
 

@@ -93,7 +93,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   if (!info.weights_id.empty())
     info.numerics_id =
         numerics_id(info.weights_id, info.profile, info.cache_type, adapter ? adapter_id(*adapter) : "none");
-  engine->make_pool(options.sequences);
+  engine->make_pool();
   return engine;
 }
 
@@ -105,7 +105,7 @@ std::unique_ptr<Engine> Engine::from_model(std::unique_ptr<const Model> model,
   engine->choose_how_to_run(options, choose_numerics(options, {}), model->config(), /*resident_bytes=*/0);
   engine->tokenizer_ = std::move(tokenizer);
   engine->model_ = std::move(model);
-  engine->make_pool(options.sequences);
+  engine->make_pool();
   return engine;
 }
 
@@ -121,17 +121,21 @@ void Engine::choose_how_to_run(const EngineOptions& options, const RunNumerics& 
   info_.model_ctx = config.max_position_embeddings;
   const MemoryNeeds needs = memory_needs(config, resident_bytes, info_.cache_type, options.prefill_chunk);
   info_.kv_bytes_per_token = needs.kv_per_token;
-  info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available_memory_bytes());
+  const uint64_t available = available_memory_bytes();
+  info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available);
+  pool_pages_ = (info_.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
+  if (options.fill_memory) pool_pages_ = std::max<size_t>(pool_pages_, pages_that_fit(needs, available));
   prefill_chunk_ = options.prefill_chunk;
   backend_ = make_cpu_backend(info_.threads, *numerics.kernels);
 }
 
-void Engine::make_pool(size_t sequences) {
-  const size_t pages = (info_.ctx + kPagePositions - 1) / kPagePositions * sequences;
-  pool_ = std::make_unique<KvPool>(model_->kv_layout(info_.cache_type), pages);
+void Engine::make_pool() {
+  pool_ = std::make_unique<KvPool>(model_->kv_layout(info_.cache_type), pool_pages_);
+  prefixes_ = std::make_unique<PrefixCache>(*pool_, info_.numerics_id);
 }
 
 void Engine::publish(std::unique_ptr<const Model> model) {
+  prefixes_->clear();
   check(pool_->used_pages() == 0, "no session holds positions of the model before");
   check(model->config().vocab_size == config().vocab_size && model->config().hidden_size == config().hidden_size &&
             model->kv_layout(info_.cache_type).page_bytes == kv_layout().page_bytes,

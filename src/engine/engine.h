@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cache/kv_cache.h"
+#include "cache/prefix_cache.h"
 #include "engine/speculation.h"
 #include "formats/checkpoint.h"
 #include "models/adapter.h"
@@ -23,6 +24,7 @@ struct EngineOptions {
   size_t threads = 0;                   ///< 0: physical cores
   size_t ctx = 0;                       ///< positions; 0: what fits (DESIGN.md 4)
   size_t sequences = 1;                 ///< how many full contexts the pool can hold
+  bool fill_memory = false;             ///< the pool holds more of them, what fits into 60% of free memory
   const Kernels* kernels = nullptr;     ///< null: the best table
   size_t prefill_chunk = 512;
   std::filesystem::path adapter;  ///< folder of a LoRA adapter in peft's format; empty: none
@@ -93,6 +95,7 @@ class Engine {
     return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_, .adapter = adapter_.get()};
   }
   KvPool& pool() { return *pool_; }
+  PrefixCache& prefixes() { return *prefixes_; }
   const KvLayout& kv_layout() const { return pool_->layout(); }
   size_t prefill_chunk() const { return prefill_chunk_; }
   const PassCost& pass_cost() const { return pass_cost_; }
@@ -101,10 +104,10 @@ class Engine {
   Engine() = default;
   void choose_how_to_run(const EngineOptions& options, const RunNumerics& numerics, const ModelConfig& config,
                          uint64_t resident_bytes);
-  void make_pool(size_t sequences);
+  void make_pool();
 
   EngineInfo info_;
-  size_t prefill_chunk_ = 512;
+  size_t prefill_chunk_ = 512, pool_pages_ = 0;
   PassCost pass_cost_;
   GenerationConfig generation_config_;
   std::unique_ptr<const Model> model_;
@@ -114,6 +117,7 @@ class Engine {
   OutputFormat output_format_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvPool> pool_;
+  std::unique_ptr<PrefixCache> prefixes_;  // after the pool, whose pages it holds
   LayerArenas arenas_;
 };
 

@@ -46,6 +46,13 @@ uint64_t scratch_bytes(const ModelConfig& c, size_t chunk) {
   return bounded_add(bounded_mul(2 * chunk * sizeof(float), width), 2 * c.vocab_size * sizeof(float));
 }
 
+/// What 60% of the available memory leaves beside weights and scratch.
+uint64_t cache_room(const MemoryNeeds& needs, uint64_t available) {
+  const auto room = static_cast<uint64_t>(0.6 * static_cast<double>(available));
+  const uint64_t fixed = bounded_add(needs.weights, needs.scratch);
+  return room > fixed ? room - fixed : 0;
+}
+
 bool is_joined_kv_b(std::string_view name) {
   return name.ends_with(".self_attn.kv_b_proj.weight") || name.ends_with(".attn_kv_b.weight");
 }
@@ -101,9 +108,11 @@ size_t choose_context(const MemoryNeeds& needs, const ModelConfig& config, size_
   }
   const size_t least = std::min<size_t>(4096, config.max_position_embeddings);
   if (fixed > available || least > (available - fixed) / per_token) refuse(least);
-  const auto room = static_cast<uint64_t>(0.6 * static_cast<double>(available));
-  const uint64_t fits = room > fixed ? (room - fixed) / per_token : 0;
-  return std::clamp<size_t>(fits, least, config.max_position_embeddings);
+  return std::clamp<size_t>(cache_room(needs, available) / per_token, least, config.max_position_embeddings);
+}
+
+uint64_t pages_that_fit(const MemoryNeeds& needs, uint64_t available) {
+  return cache_room(needs, available) / std::max<uint64_t>(bounded_mul(needs.kv_per_token, kPagePositions), 1);
 }
 
 uint64_t available_memory_bytes() {

@@ -36,6 +36,9 @@ MemoryNeeds memory_needs(const ModelConfig& config, uint64_t weight_bytes, Cache
 size_t choose_context(const MemoryNeeds& needs, const ModelConfig& config, size_t asked, size_t sequences,
                       uint64_t available);
 
+/// Pages of cache that fit into 60% of the available memory after weights and scratch; 0: none.
+uint64_t pages_that_fit(const MemoryNeeds& needs, uint64_t available);
+
 /// Memory that this process can still take: MemAvailable, and the cgroup's limit where there is one.
 uint64_t available_memory_bytes();
 

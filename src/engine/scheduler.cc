@@ -5,38 +5,153 @@
 namespace fathom {
 
 void Scheduler::add(Running& sequence) {
-  check(std::find(running_.begin(), running_.end(), &sequence) == running_.end(), "a sequence is added once");
-  running_.push_back(&sequence);
+  const auto same = [&](const Entry& e) { return e.running == &sequence; };
+  check(std::ranges::none_of(entries_, same), "a sequence is added once");
+  const auto before = [&](const Entry& e) { return e.running->priority() >= sequence.priority(); };
+  entries_.insert(std::ranges::find_if_not(entries_, before), {&sequence, arrivals_++});
+}
+
+size_t Scheduler::waiting() const {
+  return static_cast<size_t>(std::ranges::count_if(entries_, [](const Entry& e) { return !e.admitted; }));
 }
 
 bool Scheduler::step() {
+  settle_cancelled();
+  if (remove_done()) return true;  // their pages may go back before anybody asks for one
   const bool worked = run_forward();
-  std::erase_if(running_, [](const Running* r) { return r->done(); });
+  remove_done();
   return worked;
 }
 
-/// Pending tokens, as many as there is room for. Returns the first sequence that found no page: it waits while others
-/// go on, whose pages come back; null: all did.
-Running* Scheduler::take_pending() {
-  // Those with the fewest pending tokens first: a long prompt never keeps the others' tokens waiting.
-  // Ties stay in their order; std::stable_sort would allocate.
-  const auto fewer = [](Running* a, Running* b) { return a->session().pending() < b->session().pending(); };
-  for (auto r = running_.begin(); r != running_.end(); ++r)
-    std::rotate(std::upper_bound(running_.begin(), r, *r, fewer), r, r + 1);
-  size_t room = engine_.prefill_chunk();
-  Running* waiting = nullptr;
-  for (Running* r : running_) {
-    Session& s = r->session();
-    const size_t n = std::min(room, s.pending());
-    if (n == 0) continue;
-    if (!s.kv().reserve(n)) {
-      waiting = waiting ? waiting : r;
-      continue;
+void Scheduler::settle_cancelled() {
+  for (const Entry& e : entries_)
+    if (!e.running->done() && e.running->cancelled()) e.running->on_cancelled();
+}
+
+bool Scheduler::remove_done() {
+  return std::erase_if(entries_, [&](const Entry& e) {
+           if (!e.running->done()) return false;
+           if (options_.share_prefixes) e.running->session().keep(engine_.prefixes(), /*tail=*/true);
+           return true;
+         }) != 0;
+}
+
+/// Pages that the sequence needs for its tokens beside those it holds.
+size_t Scheduler::pages_missing(Entry& entry) const {
+  Session& s = entry.running->session();
+  const size_t need = (s.tokens().size() + kPagePositions - 1) / kPagePositions;
+  return need - std::min(need, s.kv().held_pages());
+}
+
+/// Lets in who has room for its whole text, in the order of ranks: one that began with less would only lose it again.
+/// Those of lower priority make room.
+void Scheduler::admit() {
+  if (std::ranges::all_of(entries_, &Entry::admitted)) return;
+  size_t room = engine_.pool().free_pages() + engine_.prefixes().evictable();
+  for (Entry& e : entries_) {
+    const size_t missing = pages_missing(e);
+    for (auto last = entries_.rbegin(); !e.admitted && missing > room; ++last) {
+      if (last->running->priority() >= e.running->priority()) return;
+      if (last->running->session().kv().held_pages() == 0) continue;
+      preempt(*last);
+      room = engine_.pool().free_pages() + engine_.prefixes().evictable();
     }
-    room -= n;
-    parts_.push_back({r, n, s.cached()});
+    e.admitted = true;
+    room -= std::min(room, missing);
   }
-  return waiting;
+}
+
+void Scheduler::preempt(Entry& entry) {
+  std::erase_if(parts_, [&](const Part& p) { return p.running == entry.running; });
+  entry.running->session().release();
+  entry.admitted = false;
+  ++stats_.preemptions;
+}
+
+/// Pages for n more positions: free ones, else of texts that nobody reads now, else of whoever ranks last. False: the
+/// sequence itself ranks last of those that hold any.
+bool Scheduler::make_room(Entry& entry, size_t n) {
+  KvSequence& kv = entry.running->session().kv();
+  while (!kv.reserve(n)) {
+    if (engine_.prefixes().evict(1) != 0) continue;
+    const auto holds = [](const Entry& e) { return e.running->session().kv().held_pages() != 0; };
+    const auto last = std::find_if(entries_.rbegin(), entries_.rend(), holds);
+    if (last == entries_.rend() || &*last <= &entry) return false;
+    preempt(*last);
+  }
+  return true;
+}
+
+/// n of the pending tokens become a part of the step. False: no room.
+bool Scheduler::take(Entry& entry, size_t n) {
+  if (!make_room(entry, n)) return false;
+  parts_.push_back({entry.running, n, entry.running->session().cached()});
+  return true;
+}
+
+/// The next token of all that answer.
+void Scheduler::take_tokens() {
+  for (Entry& e : entries_) {
+    if (parts_.size() == engine_.prefill_chunk()) break;
+    if (!e.admitted || e.running->session().pending() == 0 || e.prefill()) continue;
+    if (!take(e, 1)) preempt(e);
+  }
+}
+
+/// Rows of prompts beside the tokens of a step: at most so many that it costs twice as much as without them.
+size_t Scheduler::prompt_rows() const {
+  const size_t tokens = parts_.size(), room = engine_.prefill_chunk() - tokens;
+  if (tokens == 0) return room;
+  const PassCost& cost = engine_.pass_cost();
+  const double most = 2 * cost(tokens);
+  size_t n = std::min(kLeastPrompt, room);
+  while (n < room && cost(tokens + n + 1) <= most) ++n;
+  return n;
+}
+
+void Scheduler::adopt(Running& running) {
+  const size_t n = running.session().adopt(engine_.prefixes());
+  stats_.shared_positions += n;
+  if (n != 0) running.on_shared(n);
+}
+
+/// Somebody computes the very page in this step: waiting for it is cheaper.
+bool Scheduler::waits_for_same_page(Session& session, size_t n) {
+  const size_t whole_pages = (session.tokens().size() - 1) / kPagePositions, first = session.cached() / kPagePositions;
+  if (session.cached() % kPagePositions == 0 && first < whole_pages &&
+      std::ranges::find(computing_, session.page_key(engine_.prefixes(), first)) != computing_.end())
+    return true;
+  for (size_t page = first; page < whole_pages && page * kPagePositions < session.cached() + n; ++page)
+    computing_.push_back(session.page_key(engine_.prefixes(), page));
+  return false;
+}
+
+/// Prompts, and what was preempted: half of the rows for the one that ranks first, the other half for the shortest, so
+/// that a short one need not wait for a long one, and a long one not for ever.
+void Scheduler::take_prompts() {
+  prompts_.clear(), computing_.clear();
+  for (Entry& e : entries_)
+    if (e.admitted && e.prefill()) prompts_.push_back(&e);
+  if (prompts_.empty()) return;
+  size_t room = prompt_rows();
+  const auto give = [&](Entry& e, size_t most) {
+    Session& s = e.running->session();
+    if (options_.share_prefixes) adopt(*e.running);
+    const size_t n = std::min({most, room, s.pending()});
+    if (n == 0 || (options_.share_prefixes && waits_for_same_page(s, n))) return;
+    if (take(e, n))
+      room -= n;
+    else
+      preempt(e);
+  };
+  give(*prompts_.front(), prompts_.size() == 1 ? room : (room + 1) / 2);
+  std::sort(prompts_.begin() + 1, prompts_.end(), [](const Entry* a, const Entry* b) {
+    const size_t left = a->running->session().pending(), right = b->running->session().pending();
+    const int first = a->running->priority(), second = b->running->priority();
+    return first != second ? first > second : left != right ? left < right : a->arrival < b->arrival;
+  });
+  for (size_t i = 1; i < prompts_.size() && room != 0; ++i)
+    if (prompts_[i]->admitted) give(*prompts_[i], room);
 }
 
 /// The guesses that pay, the likeliest first; they take pages that nobody waits for.
@@ -74,21 +189,46 @@ void Scheduler::lay_rows() {
   }
 }
 
+bool Scheduler::mostly_cancelled() const {
+  size_t rows = 0, cancelled = 0;
+  for (const Part& p : parts_) {
+    rows += p.rows();
+    if (p.running->cancelled()) cancelled += p.rows();
+  }
+  return 2 * cancelled > rows;
+}
+
 bool Scheduler::run_forward() {
-  std::erase_if(running_, [](const Running* r) { return r->done(); });
   parts_.clear();
-  Running* waiting = take_pending();
+  if (entries_.empty()) return false;
+  admit();
+  take_tokens();
+  take_prompts();
   if (parts_.empty()) {
-    if (waiting) waiting->on_pool_full();
-    return waiting != nullptr;
+    // Nobody holds a page now that another could get: the first has the pool for itself, and it is too small.
+    const auto hungry = [](const Entry& e) { return e.running->session().pending() != 0; };
+    const auto first = std::ranges::find_if(entries_, hungry);
+    if (first == entries_.end()) return false;
+    first->running->on_pool_full();
+    return true;
   }
   take_drafts();
   lay_rows();
   Context ctx = engine_.context();
+  const std::function<bool()> stop = [this] { return mostly_cancelled(); };
+  ctx.stop = &stop;
   const Tensor hidden =
       engine_.model().forward(ctx, {view_of_ids(ids_), {}, view_of_ids(positions_), rows_}, engine_.kv_layout());
+  ctx.stop = nullptr;
+  ++stats_.forwards, stats_.rows += ids_.size();
+  if (!hidden.defined()) {  // as if it had never begun: nothing has advanced
+    ++stats_.stopped_forwards;
+    return true;
+  }
   hand_out(ctx, hidden);
   if (engine_.model().has_mtp()) run_mtp(ctx, hidden);
+  if (options_.share_prefixes)
+    for (const Part& p : parts_) p.running->session().keep(engine_.prefixes(), /*tail=*/false);
   return true;
 }
 

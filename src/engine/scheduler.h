@@ -1,7 +1,9 @@
-// Continuous batching: every step takes the pending tokens of all running sequences, at most a chunk of them in all,
-// and behind them guesses of the next ones, runs one forward, and hands each sequence that is complete the logits of
-// its last token, and of its guesses for as long as they were right. A sequence's bits do not depend on the company,
-// and not on the guesses (law 2). One thread.
+// Continuous batching: every step takes the next token of all sequences that answer, beside them a part of the prompts
+// that are still to be read, at most a chunk in all, and behind them guesses of the next tokens; runs one forward, and
+// hands each sequence that is complete the logits of its last token, and of its guesses for as long as they were right.
+// Sequences that begin alike share the pages of what they have in common. Where the pool has no page left, those come
+// first that have the higher priority or were here earlier; the last gives its pages back, waits, and is computed
+// again. A sequence's bits depend on nothing of this (law 2). One thread, but for what says otherwise.
 #pragma once
 #include <functional>
 #include <span>
@@ -31,22 +33,52 @@ class Running {
   /// module's cache has a hole.
   virtual bool wants_mtp() const { return false; }
   virtual void on_mtp_logits(std::span<const float> /*logits*/) {}
+  /// So many of the pending tokens were found computed already, in pages that others left.
+  virtual void on_shared(size_t /*positions*/) {}
   /// A part of the pending tokens was computed, more are left.
   virtual void on_prefill() {}
-  /// The pool had no page for the next tokens.
+  /// The pool has no page for the next tokens, even when nobody else holds any. The sequence becomes done.
   virtual void on_pool_full() = 0;
+  /// Higher ones first. Does not change.
+  virtual int priority() const { return 0; }
+  /// Nobody wants it any more: asked before every layer, for a forward that is mostly for such sequences stops.
+  virtual bool cancelled() const { return false; }
+  /// It was cancelled: becomes done.
+  virtual void on_cancelled() {}
+};
+
+struct SchedulerOptions {
+  /// Whether texts that begin alike share pages, with others of this engine that were here before too.
+  bool share_prefixes = false;
+};
+
+/// What the scheduler has done so far.
+struct SchedulerStats {
+  size_t preemptions = 0, stopped_forwards = 0, forwards = 0;
+  uint64_t rows = 0, shared_positions = 0;
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(Engine& engine) : engine_(engine) {}
+  explicit Scheduler(Engine& engine, SchedulerOptions options = {}) : engine_(engine), options_(options) {}
   /// The sequence must live until it is done and the step that made it so has returned.
   void add(Running& sequence);
-  bool idle() const { return running_.empty(); }
+  bool idle() const { return entries_.empty(); }
+  /// Sequences that are there, and those of them that wait for pages.
+  size_t size() const { return entries_.size(); }
+  size_t waiting() const;
+  const SchedulerStats& stats() const { return stats_; }
   /// One forward; sequences that are done leave. False: nothing was to do.
   bool step();
 
  private:
+  /// A sequence; they stand in the order of their ranks.
+  struct Entry {
+    Running* running;
+    uint64_t arrival;
+    bool admitted = false;  // has pages, or the promise of them
+    bool prefill() const { return running->session().pending() > 1; }
+  };
   // What a step computes of a sequence: pending tokens, then drafts.
   struct Part {
     Running* running;
@@ -58,23 +90,41 @@ class Scheduler {
   };
 
   static constexpr size_t kMostDrafts = 32;  // of all sequences in a step: each takes a row of logits
+  static constexpr size_t kLeastPrompt = 8;  // rows of prompts beside others' tokens, whatever they cost
 
+  bool remove_done();
+  void settle_cancelled();
   bool run_forward();
-  Running* take_pending();
+  void admit();
+  size_t pages_missing(Entry& entry) const;
+  void take_tokens();
+  void take_prompts();
+  bool take(Entry& entry, size_t n);
+  void adopt(Running& running);
+  bool waits_for_same_page(Session& session, size_t n);
+  bool make_room(Entry& entry, size_t n);
+  void preempt(Entry& entry);
+  size_t prompt_rows() const;
   void take_drafts();
   void lay_rows();
+  bool mostly_cancelled() const;
   void hand_out(Context& ctx, const Tensor& hidden);
   void verify(Part& part, std::span<const float> logits);
   void run_mtp(Context& ctx, const Tensor& hidden);
 
   Engine& engine_;
-  std::vector<Running*> running_;
+  SchedulerOptions options_;
+  SchedulerStats stats_;
+  std::vector<Entry> entries_;
+  uint64_t arrivals_ = 0;
   std::vector<Part> parts_;
+  std::vector<PageKey> computing_;  // pages that this step's prompts will have filled
   std::vector<std::pair<double, Part*>> candidates_;
   std::vector<double> chances_;
   std::vector<SequenceRows> rows_;
   std::vector<int32_t> ids_, positions_, wanted_rows_, last_rows_;
   std::vector<Running*> guessing_;
+  std::vector<Entry*> prompts_;
 };
 
 }  // namespace fathom

@@ -1,5 +1,4 @@
-// Law 2 on the engine's side: whatever company a sequence has, whenever it comes, however small the chunks, it says the
-// same tokens, bit for bit. Random schedules with fixed seeds; a failure names its seed.
+// The scheduler's single cases; random schedules are in schedules_test.cc.
 #include "engine/scheduler.h"
 
 #include "base/json.h"
@@ -59,55 +58,6 @@ std::unique_ptr<Engine> open(const std::string& model, size_t chunk, size_t thre
       testing::golden_dir() / "models" / model,
       {.profile = profile, .threads = threads, .ctx = 256, .sequences = sequences, .prefill_chunk = chunk});
 }
-
-struct Request {
-  std::vector<TokenId> prompt;
-  size_t n;
-  uint64_t seed;
-  size_t arrives;  // after this many steps
-};
-
-std::vector<Request> random_requests(std::mt19937_64& random) {
-  std::vector<Request> out(2 + random() % 5);
-  for (Request& r : out) {
-    r.prompt.resize(1 + random() % 100);
-    for (TokenId& id : r.prompt) id = static_cast<TokenId>(random() % 384);
-    r.n = 1 + random() % 12, r.seed = random(), r.arrives = random() % 20;
-  }
-  return out;
-}
-
-class Schedules : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(Schedules, EqualEachSequenceAlone) {
-  if (!fs::exists(testing::golden_dir() / "models" / GetParam())) GTEST_SKIP() << "needs golden model " << GetParam();
-  const std::unique_ptr<Engine> alone = open(GetParam(), 512, 1);
-  for (uint64_t seed = 1; seed <= 12; ++seed) {
-    SCOPED_TRACE(seed);
-    std::mt19937_64 random(seed);
-    const std::vector<Request> requests = random_requests(random);
-    const std::unique_ptr<Engine> engine = open(GetParam(), 1 + random() % 40, 1 + random() % 3);
-    Scheduler scheduler(*engine);
-    std::vector<std::unique_ptr<Sequence>> running(requests.size());
-    for (size_t step = 0; step < 25 || !scheduler.idle(); ++step) {
-      for (size_t i = 0; i < requests.size(); ++i)
-        if (requests[i].arrives == step) {
-          running[i] = std::make_unique<Sequence>(*engine, requests[i].prompt, requests[i].n, requests[i].seed);
-          scheduler.add(*running[i]);
-        }
-      scheduler.step();
-    }
-    for (size_t i = 0; i < requests.size(); ++i) {
-      Sequence want(*alone, requests[i].prompt, requests[i].n, requests[i].seed);
-      Scheduler single(*alone);
-      single.add(want);
-      while (!want.done()) single.step();
-      EXPECT_TRUE(running[i]->same_as(want)) << "request " << i;
-    }
-  }
-}
-INSTANTIATE_TEST_SUITE_P(Models, Schedules, ::testing::Values("qwen2", "v3"),
-                         [](const auto& param) { return std::string(param.param); });
 
 TEST(Scheduler, APrefixThatIsCachedChangesNothing) {
   if (!fs::exists(testing::golden_dir() / "models" / "v3")) GTEST_SKIP() << "needs golden model v3";

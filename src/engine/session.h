@@ -2,16 +2,19 @@
 // thread.
 #pragma once
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cache/kv_cache.h"
+#include "cache/prefix_cache.h"
 #include "text/tokenizer_spec.h"
 
 namespace fathom {
 
 class Session {
  public:
-  explicit Session(KvPool& pool) : kv_(pool) {}
+  /// `salt`: whose texts it may share pages with (spec/numerics.md 6).
+  explicit Session(KvPool& pool, std::string salt = {}) : kv_(pool), salt_(std::move(salt)) {}
 
   const std::vector<TokenId>& tokens() const { return tokens_; }
   size_t cached() const { return kv_.length(); }
@@ -19,8 +22,8 @@ class Session {
   size_t pending() const { return tokens_.size() - kv_.length(); }
   KvSequence& kv() { return kv_; }
   /// Leading positions that the cache also holds for the MTP module; beyond cached() they mean nothing. Where a text
-  /// parts from the one before (set_tokens), the last of them has seen the old next token: the module guesses a little
-  /// worse for it, and nothing else depends on it.
+  /// parts from the one before (set_tokens, adopt), the last of them has seen the old next token: the module guesses a
+  /// little worse for it, and nothing else depends on it.
   size_t mtp_cached() const { return mtp_cached_; }
   void set_mtp_cached(size_t positions) { mtp_cached_ = positions; }
 
@@ -28,11 +31,31 @@ class Session {
   /// Returns the tokens that stay cached.
   size_t set_tokens(std::span<const TokenId> ids);
   void append(TokenId id) { tokens_.push_back(id); }
+  /// Gives all pages back; the tokens stay, and are computed again.
+  void release();
+
+  // ---- sharing pages with texts that begin alike
+  /// Takes what `prefixes` holds of the tokens behind those cached, but for the last one. Returns how many positions.
+  size_t adopt(PrefixCache& prefixes);
+  /// Leaves the whole pages that were computed since the last time to `prefixes`; with `tail` the begun one too.
+  void keep(PrefixCache& prefixes, bool tail);
+  /// Key of the whole page `index` of the tokens, which they must reach.
+  const PageKey& page_key(const PrefixCache& prefixes, size_t index);
 
  private:
+  std::span<const TokenId> page_ids(size_t index, size_t n) const {
+    return std::span(tokens_).subspan(index * kPagePositions, n);
+  }
+  PageKey key_before(const PrefixCache& prefixes, size_t index) {
+    return index == 0 ? PageKey{} : page_key(prefixes, index - 1);
+  }
+
   std::vector<TokenId> tokens_;
   KvSequence kv_;
+  std::string salt_;
   size_t mtp_cached_ = 0;
+  std::vector<PageKey> keys_;  // of the first whole pages, as far as they were asked for
+  size_t kept_pages_ = 0;      // of which the prefix cache knows
 };
 
 }  // namespace fathom

@@ -50,6 +50,7 @@ Tensor Model::forward(Context& ctx, const Batch& batch, const KvLayout& cache) c
   ctx.begin_layer();
   Tensor x = embed_batch(ctx, batch, *embed_tokens_);  // [T, D]
   for (size_t i = 0; i < layers_.size(); ++i) {
+    if (ctx.stop && (*ctx.stop)()) return {};
     ctx.begin_layer();
     x = run_layer(ctx, layers_[i], x, state, cache.layers[i], eps);
     if (ctx.observer) ctx.observer->layer_output(i, x);

@@ -47,6 +47,7 @@ class Model {
   bool has_mtp() const { return mtp_ != nullptr; }
 
   /// Hidden states after the final norm, [T, D]. Stores T positions in the pages of every sequence in the batch.
+  /// Undefined where ctx.stop ended it; what the pages hold at the batch's positions is then worth nothing.
   Tensor forward(Context& ctx, const Batch& batch, const KvLayout& cache) const;
   /// Logits [T, V] of hidden states [T, D].
   Tensor logits(Context& ctx, const Tensor& hidden) const;

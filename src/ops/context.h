@@ -1,6 +1,7 @@
 // What every op needs to know: where to compute, how, where results live, and who watches. Made per forward; models
 // pass it along. One thread.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +71,8 @@ struct Context {
   TrainingPass* training = nullptr;  ///< null at inference
   /// Of all rows; null: none. With a tape it is what is trained, and every other weight is frozen.
   const Adapter* adapter = nullptr;
+  /// Asked before every layer whether the forward is still wanted; null: it is.
+  const std::function<bool()>* stop = nullptr;
 
   Tensor make(DType dtype, const Shape& shape) {
     return arenas && !tape ? arenas->current().make(dtype, shape) : make_tensor(dtype, shape);

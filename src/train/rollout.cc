@@ -1,7 +1,6 @@
 #include "train/rollout.h"
 
 #include <algorithm>
-#include <deque>
 #include <list>
 
 #include "engine/scheduler.h"
@@ -32,16 +31,8 @@ class Drawing final : public Running {
     session_.set_tokens(rollout.ids);
   }
 
-  /// Takes pages for all tokens so far. False: the pool has not so many.
-  bool begin() {
-    aside_ = false;
-    return session_.kv().reserve(session_.tokens().size());
-  }
-  bool aside() const { return aside_; }
-  bool over() const { return over_; }
-
   Session& session() override { return session_; }
-  bool done() const override { return over_ || aside_; }
+  bool done() const override { return over_; }
   void on_logits(std::span<const float> logits) override {
     const TokenId id = sampler_.draw(logits, static_cast<uint32_t>(session_.tokens().size()));
     rollout_.logprobs.push_back(log_softmax_at(logits, id, options_.temperature));
@@ -52,10 +43,7 @@ class Drawing final : public Running {
     rollout_.truncated = !ended && rollout_.logprobs.size() == options_.max_tokens;
     over_ = ended || rollout_.truncated;
   }
-  void on_pool_full() override {
-    session_.kv().truncate(0);  // the tokens stay, and are computed again
-    aside_ = true;
-  }
+  void on_pool_full() override { check(false, "a whole context has room in the pool"); }
 
  private:
   Engine& engine_;
@@ -63,7 +51,7 @@ class Drawing final : public Running {
   Rollout& rollout_;
   Session session_;
   Sampler sampler_;
-  bool over_ = false, aside_ = false;
+  bool over_ = false;
 };
 
 void require_room(const Engine& engine, std::span<const std::vector<TokenId>> prompts, const RolloutOptions& options) {
@@ -94,77 +82,23 @@ std::vector<Rollout> lay_out(std::span<const std::vector<TokenId>> prompts, cons
   return out;
 }
 
-/// Who runs and who waits.
-class Rollouts {
- public:
-  Rollouts(Engine& engine, const RolloutOptions& options, std::vector<Rollout>& rollouts)
-      : engine_(engine),
-        options_(options),
-        scheduler_(engine),
-        next_(rollouts.begin()),
-        end_(rollouts.end()),
-        total_(rollouts.size()) {}
-
-  void run() {
-    start_all_that_fit();
-    while (!running_.empty()) {
-      scheduler_.step();
-      if (options_.progress) options_.progress(total_ - unfinished(), total_);
-      if (clear()) start_all_that_fit();
-    }
-  }
-
- private:
-  /// Those that were put aside first; pages only come back when an answer is over, so that none is started in vain.
-  void start_all_that_fit() {
-    while (!aside_.empty() && aside_.front().begin()) {
-      running_.splice(running_.end(), aside_, aside_.begin());
-      scheduler_.add(running_.back());
-    }
-    while (aside_.empty() && next_ != end_) {
-      running_.emplace_back(engine_, options_, *next_);
-      if (!running_.back().begin()) return running_.pop_back();
-      scheduler_.add(running_.back());
-      ++next_;
-    }
-    check(next_ == end_ || !running_.empty(), "a whole context has room in the pool");
-  }
-
-  size_t unfinished() const {
-    const auto drawn = [](const Drawing& d) { return !d.over(); };
-    const auto running = std::count_if(running_.begin(), running_.end(), drawn);
-    return static_cast<size_t>(running + (end_ - next_)) + aside_.size();
-  }
-
-  /// Takes out who is over or put aside. True: there is room again.
-  bool clear() {
-    bool room = false;
-    for (auto r = running_.begin(); r != running_.end();) {
-      const auto at = r++;
-      if (at->aside()) aside_.splice(aside_.end(), running_, at);
-      if (!at->over()) continue;
-      running_.erase(at);
-      room = true;
-    }
-    return room;
-  }
-
-  Engine& engine_;
-  const RolloutOptions& options_;
-  std::list<Drawing> running_, aside_;
-  Scheduler scheduler_;
-  std::vector<Rollout>::iterator next_, end_;
-  size_t total_;
-};
-
 }  // namespace
 
 std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
                               const RolloutOptions& options) {
+  engine.prefixes().clear();
   check(engine.pool().used_pages() == 0, "rollouts have the pool for themselves");
   require_room(engine, prompts, options);
   std::vector<Rollout> out = lay_out(prompts, options);
-  Rollouts(engine, options, out).run();
+  // Answers to one prompt share its pages; whom the pool has no room for waits his turn.
+  Scheduler scheduler(engine, {.share_prefixes = true});
+  std::list<Drawing> drawings;
+  for (Rollout& rollout : out) scheduler.add(drawings.emplace_back(engine, options, rollout));
+  while (scheduler.step()) {
+    drawings.remove_if([](const Drawing& d) { return d.done(); });  // their pages go to others
+    if (options.progress) options.progress(out.size() - scheduler.size(), out.size());
+  }
+  engine.prefixes().clear();
   return out;
 }
 

@@ -38,11 +38,11 @@ struct Rollout {
 ///   Each token is drawn from softmax(logits / T), nothing cut off, with the Philox counter {position, sample, prompt,
 ///   step}; logprobs holds log_softmax_at(logits, token, T), which a trainer recomputes bit for bit (law 1).
 ///   An answer ends at an end token, which it keeps, or at max_tokens.
-/// As many answers run at once as have room in the engine's pool; one that is over makes room for the next. One that
-/// finds no page while it runs waits for others, or is put aside and computed again later, with the same bits (law 2).
-/// The pool must be empty, and is so afterwards. Throws Error naming the prompt that is empty or does not fit with
-/// max_tokens into the engine's context, for a temperature that is not above 0, and for logits that are no numbers.
-/// Source: spec/numerics.md 7.
+/// As many answers run at once as have room in the engine's pool; those to one prompt share its pages. One that finds
+/// no page while it runs gives its own back and is computed again later, with the same bits (law 2). The pool must be
+/// empty, and is so afterwards. Throws Error naming the prompt that is empty or does not fit with max_tokens into the
+/// engine's context, for a temperature that is not above 0, and for logits that are no numbers. Source:
+/// spec/numerics.md 7.
 std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
                               const RolloutOptions& options);
 

@@ -1,0 +1,194 @@
+// Law 2 under random schedules: sequences that come and go, share beginnings, have priorities, are guessed, cancelled
+// in mid-forward and preempted in pools that are too small, say what each says alone, bit for bit. A failure names its
+// seed, and FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=S replays it; tools/simulate_schedules.sh runs 100,000.
+#include <cstdlib>
+
+#include "engine/scheduler.h"
+#include "sampling/sampler.h"
+#include "tests/testing.h"
+
+namespace fathom {
+namespace {
+
+size_t from_environment(const char* name, size_t fallback) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : fallback;
+}
+
+struct Request {
+  std::vector<TokenId> prompt;
+  size_t n = 0;
+  uint64_t seed = 0;
+  size_t arrives = 0;  // after this many steps
+  int priority = 0;
+  double right = 0;                  // share of the guesses that are right; 0: no guesses
+  bool mtp = false;                  // it wants the module's guesses
+  size_t cancel_after = SIZE_MAX;    // times that it is asked whether it is cancelled
+  std::vector<TokenId> tokens = {};  // what it says alone
+  std::vector<float> logits = {};    // and from which logits
+};
+
+class Sequence final : public Running {
+ public:
+  Sequence(Engine& engine, const Request& request, uint64_t guesses)
+      : session_(engine.pool()),
+        sampler_({.temperature = 1, .top_p = 1, .seed = request.seed}, engine.config().vocab_size),
+        request_(request),
+        random_(guesses) {
+    session_.set_tokens(request.prompt);
+  }
+  Session& session() override { return session_; }
+  bool done() const override { return over_ || drawn() == request_.n; }
+  void on_logits(std::span<const float> logits) override {
+    logits_.insert(logits_.end(), logits.begin(), logits.end());
+    session_.append(sampler_.draw(logits, static_cast<uint32_t>(session_.tokens().size())));
+  }
+  std::span<const Draft> drafts() override {
+    drafts_.clear();
+    double chance = 1;
+    for (size_t i = drawn(); i + 1 < request_.n && request_.right > 0 && drafts_.size() < 5; ++i) {
+      const bool right = static_cast<double>(random_() % 1000) < 1000 * request_.right;
+      const TokenId known = request_.tokens[request_.prompt.size() + i];
+      drafts_.push_back({right ? known : static_cast<TokenId>(random_() % 384), chance *= 0.9});
+    }
+    return drafts_;
+  }
+  bool wants_mtp() const override { return request_.mtp; }
+  void on_pool_full() override { over_ = pool_full_ = true; }
+  int priority() const override { return request_.priority; }
+  bool cancelled() const override { return asked_++ >= request_.cancel_after; }
+  void on_cancelled() override { over_ = true; }
+
+  bool pool_full() const { return pool_full_; }
+  const std::vector<TokenId>& tokens() const { return session_.tokens(); }
+  const std::vector<float>& logits() const { return logits_; }
+  /// What it said is what it says alone, as far as it came.
+  void expect_as_alone() const {
+    EXPECT_FALSE(pool_full_);
+    if (request_.cancel_after == SIZE_MAX) EXPECT_EQ(tokens().size(), request_.tokens.size());
+    ASSERT_LE(tokens().size(), request_.tokens.size());
+    EXPECT_TRUE(std::equal(tokens().begin(), tokens().end(), request_.tokens.begin()));
+    EXPECT_EQ(0, std::memcmp(logits_.data(), request_.logits.data(), logits_.size() * sizeof(float)));
+  }
+
+ private:
+  size_t drawn() const { return session_.tokens().size() - request_.prompt.size(); }
+
+  Session session_;
+  Sampler sampler_;
+  const Request& request_;
+  std::mt19937_64 random_;
+  std::vector<float> logits_;
+  std::vector<Draft> drafts_;
+  bool over_ = false, pool_full_ = false;
+  mutable size_t asked_ = 0;
+};
+
+class Schedules : public ::testing::TestWithParam<const char*> {
+ protected:
+  static constexpr size_t kEngines = 12, kContext = 256;
+
+  void SetUp() override {
+    if (!std::filesystem::exists(testing::golden_dir() / "models" / GetParam()))
+      GTEST_SKIP() << "needs golden model " << GetParam();
+    alone_ = open(512, 1, 1);
+    std::mt19937_64 random(7);
+    for (size_t i = 0; i < kEngines; ++i)
+      engines_.push_back(open(1 + random() % (i % 2 ? 40 : 200), 1 + i % 3, 1 + i % 4 * (i % 4)));
+  }
+
+  std::unique_ptr<Engine> open(size_t chunk, size_t threads, size_t sequences) const {
+    return Engine::load(testing::golden_dir() / "models" / GetParam(), {.profile = Profile::kExact,
+                                                                        .threads = threads,
+                                                                        .ctx = kContext,
+                                                                        .sequences = sequences,
+                                                                        .prefill_chunk = chunk});
+  }
+
+  void run_alone(Request& request) {
+    Request plain = request;
+    plain.cancel_after = SIZE_MAX, plain.right = 0, plain.mtp = false;
+    Sequence sequence(*alone_, plain, 0);
+    Scheduler scheduler(*alone_);
+    scheduler.add(sequence);
+    while (!sequence.done()) scheduler.step();
+    request.tokens = sequence.tokens(), request.logits = sequence.logits();
+  }
+
+  /// Some begin alike, some go on from what an earlier one said.
+  std::vector<Request> random_requests(std::mt19937_64& random) {
+    const auto ids = [&](size_t n) {
+      std::vector<TokenId> out(n);
+      for (TokenId& id : out) id = static_cast<TokenId>(random() % 384);
+      return out;
+    };
+    const std::vector<TokenId> stem = ids(random() % 140);
+    std::vector<Request> out(2 + random() % 6);
+    for (size_t i = 0; i < out.size(); ++i) {
+      Request& r = out[i];
+      if (i > 0 && random() % 4 == 0) {
+        r.prompt = out[random() % i].tokens;
+      } else if (random() % 3 != 0) {
+        r.prompt = stem;
+        r.prompt.resize(stem.size() - random() % (stem.size() / 4 + 1));
+      }
+      const std::vector<TokenId> more = ids(1 + random() % 60);
+      r.prompt.insert(r.prompt.end(), more.begin(), more.end());
+      r.prompt.resize(std::min<size_t>(r.prompt.size(), 220));
+      r.n = 1 + random() % 12, r.seed = random(), r.arrives = random() % 20;
+      r.priority = random() % 4 == 0 ? static_cast<int>(random() % 3) - 1 : 0;
+      r.right = random() % 2 ? 0.7 : 0;
+      r.mtp = random() % 2 != 0;
+      if (random() % 5 == 0) r.cancel_after = random() % 40;
+      run_alone(r);
+    }
+    return out;
+  }
+
+  void run_schedule(uint64_t seed) {
+    SCOPED_TRACE(cat("FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=", seed));
+    std::mt19937_64 random(seed);
+    const std::vector<Request> requests = random_requests(random);
+    Engine& engine = *engines_[random() % kEngines];
+    engine.prefixes().clear();
+    Scheduler scheduler(engine, {.share_prefixes = random() % 5 != 0});
+    std::vector<std::unique_ptr<Sequence>> running(requests.size());
+    for (size_t step = 0; step < 25 || !scheduler.idle(); ++step) {
+      ASSERT_LT(step, 20000u) << "it comes to an end";
+      for (size_t i = 0; i < requests.size(); ++i) {
+        if (requests[i].arrives == step) {
+          running[i] = std::make_unique<Sequence>(engine, requests[i], seed + i);
+          scheduler.add(*running[i]);
+        }
+      }
+      scheduler.step();
+      for (const auto& sequence : running)
+        if (sequence && sequence->done()) sequence->session().release();
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(cat("request ", i));
+      running[i]->expect_as_alone();
+    }
+    EXPECT_EQ(engine.pool().used_pages(), engine.prefixes().pages()) << "nothing is lost";
+    preemptions_ += scheduler.stats().preemptions, stopped_ += scheduler.stats().stopped_forwards;
+    shared_ += scheduler.stats().shared_positions;
+  }
+
+  std::unique_ptr<Engine> alone_;
+  std::vector<std::unique_ptr<Engine>> engines_;
+  size_t preemptions_ = 0, stopped_ = 0, shared_ = 0;
+};
+
+TEST_P(Schedules, EqualEachSequenceAlone) {
+  const size_t n = from_environment("FATHOM_SCHEDULES", 120), first = from_environment("FATHOM_FIRST_SEED", 1);
+  for (uint64_t seed = first; seed < first + n && !HasFailure(); ++seed) run_schedule(seed);
+  if (n < 50) return;
+  EXPECT_GT(preemptions_, n / 20) << "the schedules are hard enough";
+  EXPECT_GT(stopped_, n / 20);
+  EXPECT_GT(shared_, n * 10);
+}
+INSTANTIATE_TEST_SUITE_P(Models, Schedules, ::testing::Values("qwen2", "v3"),
+                         [](const auto& param) { return std::string(param.param); });
+
+}  // namespace
+}  // namespace fathom
