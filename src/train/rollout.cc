@@ -82,11 +82,23 @@ std::vector<Rollout> lay_out(std::span<const std::vector<TokenId>> prompts, cons
   return out;
 }
 
+/// Empties the prefix cache now and at the end, however that comes.
+class PrefixesOfOneUse {
+ public:
+  explicit PrefixesOfOneUse(PrefixCache& prefixes) : prefixes_(prefixes) { prefixes_.clear(); }
+  ~PrefixesOfOneUse() { prefixes_.clear(); }
+  PrefixesOfOneUse(const PrefixesOfOneUse&) = delete;
+  PrefixesOfOneUse& operator=(const PrefixesOfOneUse&) = delete;
+
+ private:
+  PrefixCache& prefixes_;
+};
+
 }  // namespace
 
 std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
                               const RolloutOptions& options) {
-  engine.prefixes().clear();
+  const PrefixesOfOneUse cleared(engine.prefixes());
   check(engine.pool().used_pages() == 0, "rollouts have the pool for themselves");
   require_room(engine, prompts, options);
   std::vector<Rollout> out = lay_out(prompts, options);
@@ -98,7 +110,6 @@ std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenI
     drawings.remove_if([](const Drawing& d) { return d.done(); });  // their pages go to others
     if (options.progress) options.progress(out.size() - scheduler.size(), out.size());
   }
-  engine.prefixes().clear();
   return out;
 }
 
