@@ -24,7 +24,7 @@ g++ compiles the program
 cmake plans the build
 ninja-build runs the build
 pkg-config finds libraries
-libboost${boost}-dev Boost's headers (JSON)
+libboost${boost}-dev Boost's headers (JSON, Asio)
 libboost-json${boost}-dev reads and writes JSON
 libfmt-dev formats text
 libcli11-dev reads the command line
@@ -35,6 +35,7 @@ libcmark-dev Markdown at the terminal
 libedit-dev line editing at the terminal
 libsodium-dev hashes
 libcurl4-openssl-dev downloads models
+zlib1g-dev reads compressed requests
 EOF
 }
 
