@@ -58,8 +58,8 @@ int run_program(int argc, char** argv) {
   app.set_version_flag("--version", "fathom 0.1.0");
   Invocation invocation;
   for (const auto add :
-       {add_chat, add_run, add_pull, add_list, add_rm, add_inspect, add_convert, add_quantize, add_imatrix, add_bench,
-        add_tokenize, add_render, add_logits, add_train, add_report, add_config})
+       {add_chat, add_run, add_serve, add_pull, add_list, add_rm, add_inspect, add_convert, add_quantize, add_imatrix,
+        add_bench, add_tokenize, add_render, add_logits, add_train, add_report, add_config})
     add(app, invocation);
   try {
     app.parse(argc, argv);

@@ -30,6 +30,7 @@ void add_answer_flags(CLI::App& command, Invocation& invocation);
 
 void add_chat(CLI::App& app, Invocation& invocation);
 void add_run(CLI::App& app, Invocation& invocation);
+void add_serve(CLI::App& app, Invocation& invocation);
 void add_pull(CLI::App& app, Invocation& invocation);
 void add_list(CLI::App& app, Invocation& invocation);
 void add_rm(CLI::App& app, Invocation& invocation);

@@ -44,6 +44,13 @@ constexpr SettingSpec kSpecs[] = {
     {"speculate", SettingKind::kChoice, "auto|off", nullptr, "auto",
      "guess tokens where it pays; the same text, sooner"},
     {"system", SettingKind::kText, "", nullptr, "none", "the system message"},
+    {"host", SettingKind::kText, "", nullptr, "127.0.0.1", "the address to listen on; 0.0.0.0: all of the machine's"},
+    {"port", SettingKind::kCount, "", nullptr, "8000", "the port to listen on, 0: a free one", 0, 65535},
+    {"cors", SettingKind::kText, "", nullptr, "none", "origins whose web pages may call, by commas; *: all"},
+    {"allowed-hosts", SettingKind::kText, "", nullptr, "those of this machine",
+     "names that the server answers to, by commas"},
+    {"max-requests", SettingKind::kCount, "", nullptr, "512", "answers that run or wait; others hear 429", 1, 1e6},
+    {"deepseek-strict", SettingKind::kChoice, "on|off", nullptr, "off", "refuse what DeepSeek's own API refuses"},
     {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},
 };

@@ -65,7 +65,7 @@ struct AnswerRun::State {
         cancel(the_cancel),
         sampler(options.sampling, the_engine.config().vocab_size),
         stop(options.stop),
-        parser(the_engine.output_format(), prompt.state) {
+        parser(options.plain ? OutputFormat{} : the_engine.output_format(), prompt.state) {
     const std::vector<TokenId>& ids = prompt.ids;
     for (const TokenId id : options.stop_ids)
       if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)

@@ -32,6 +32,7 @@ struct AnswerOptions {
   bool logprobs = false;          ///< keep every token's log-probability
   size_t top_logprobs = 0;        ///< and the n most likely alternatives
   bool ignore_eos = false;
+  bool plain = false;     ///< all is text: thinking and tool calls are not looked for
   int priority = 0;       ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
 };

@@ -3,12 +3,6 @@
 namespace fathom {
 namespace {
 
-/// Some templates print `arguments` with tojson and so want the object; others insert the JSON text as it is.
-bool wants_argument_objects(const ChatTemplate& chat_template) {
-  const std::string& source = chat_template.source();
-  return source.find("arguments | tojson") != std::string::npos || source.find("arguments|tojson") != std::string::npos;
-}
-
 json::object tool_call_json(const ToolCall& call, bool as_object) {
   json::value arguments = json::string(call.arguments);
   if (as_object) {
@@ -35,6 +29,11 @@ std::string token_text(const Tokenizer& tokenizer, const std::optional<TokenId>&
 }
 
 }  // namespace
+
+bool wants_argument_objects(const ChatTemplate& chat_template) {
+  const std::string& source = chat_template.source();
+  return source.find("arguments | tojson") != std::string::npos || source.find("arguments|tojson") != std::string::npos;
+}
 
 std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools,
                                      bool add_generation_prompt, const json::object& extra) {

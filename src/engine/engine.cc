@@ -121,7 +121,7 @@ void Engine::choose_how_to_run(const EngineOptions& options, const RunNumerics& 
   info_.model_ctx = config.max_position_embeddings;
   const MemoryNeeds needs = memory_needs(config, resident_bytes, info_.cache_type, options.prefill_chunk);
   info_.kv_bytes_per_token = needs.kv_per_token;
-  const uint64_t available = available_memory_bytes();
+  const uint64_t free = available_memory_bytes(), available = free - std::min(free, options.promised_bytes);
   info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available);
   pool_pages_ = (info_.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
   if (options.fill_memory) pool_pages_ = std::max<size_t>(pool_pages_, pages_that_fit(needs, available));

@@ -26,6 +26,7 @@ struct EngineOptions {
   size_t sequences = 1;                 ///< how many full contexts the pool can hold
   bool fill_memory = false;             ///< the pool holds more of them, what fits into 60% of free memory
   const Kernels* kernels = nullptr;     ///< null: the best table
+  uint64_t promised_bytes = 0;          ///< of the free memory, what others may still take
   size_t prefill_chunk = 512;
   std::filesystem::path adapter;  ///< folder of a LoRA adapter in peft's format; empty: none
   LoadProgress progress;
@@ -84,6 +85,9 @@ class Engine {
   bool is_end_of_generation(TokenId id) const;
   /// How the model marks thinking and tool calls, by its template and vocabulary.
   const OutputFormat& output_format() const { return output_format_; }
+  const KvLayout& kv_layout() const { return pool_->layout(); }
+  /// What the pool takes when it is full.
+  uint64_t pool_bytes() const { return uint64_t{pool_->max_pages()} * kv_layout().page_bytes; }
   /// Another chat template than the model's own.
   void set_chat_template(std::string source);
 
@@ -96,7 +100,6 @@ class Engine {
   }
   KvPool& pool() { return *pool_; }
   PrefixCache& prefixes() { return *prefixes_; }
-  const KvLayout& kv_layout() const { return pool_->layout(); }
   size_t prefill_chunk() const { return prefill_chunk_; }
   const PassCost& pass_cost() const { return pass_cost_; }
 

@@ -64,6 +64,8 @@ class Scheduler {
   /// The sequence must live until it is done and the step that made it so has returned.
   void add(Running& sequence);
   bool idle() const { return entries_.empty(); }
+  /// Forgets all sequences, after a step that threw.
+  void clear() { entries_.clear(); }
   /// Sequences that are there, and those of them that wait for pages.
   size_t size() const { return entries_.size(); }
   size_t waiting() const;

@@ -1,0 +1,165 @@
+// fathom serve: the API for programs, over HTTP.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <thread>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/engine_loader.h"
+#include "cli/folders.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/sanitize.h"
+#include "engine/identity.h"
+#include "engine/model_host.h"
+#include "server/api/api.h"
+#include "server/http/http.h"
+
+namespace fathom {
+namespace {
+
+struct ServeCommand {
+  std::vector<std::string> models, aliases;
+  std::string template_file;
+  bool lazy = false;
+};
+
+/// "deepseek-ai/X" stays, a path becomes its last part without ".gguf".
+std::string served_name(const std::string& model) {
+  const std::filesystem::path path(model);
+  if (!std::filesystem::exists(path)) return model;
+  const std::filesystem::path last = path.has_filename() ? path.filename() : path.parent_path().filename();
+  return last.extension() == ".gguf" ? last.stem().string() : last.string();
+}
+
+/// NAME=MODEL, NAME=MODEL:think or NAME=MODEL:plain.
+ModelAlias read_alias(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos)
+    throw UsageError(cat("--alias: expected NAME=MODEL, NAME=MODEL:think or NAME=MODEL:plain, found '", text, "'"));
+  ModelAlias alias{text.substr(0, equals), text.substr(equals + 1), {}};
+  for (const auto& [suffix, thinking] : {std::pair(":think", true), std::pair(":plain", false)}) {
+    if (!alias.model.ends_with(suffix)) continue;
+    alias.model.resize(alias.model.size() - std::string_view(suffix).size());
+    alias.thinking = thinking;
+  }
+  return alias;
+}
+
+/// DeepSeek's own names stand for the first model, unless they are taken.
+std::vector<ModelAlias> aliases_of(const ServeCommand& command, const std::string& first) {
+  std::vector<ModelAlias> out;
+  for (const std::string& text : command.aliases) out.push_back(read_alias(text));
+  const auto taken = [&](const std::string& name) {
+    return first == name || std::ranges::any_of(out, [&](const ModelAlias& a) { return a.name == name; });
+  };
+  for (const auto& [name, thinking] : {std::pair("deepseek-chat", false), std::pair("deepseek-reasoner", true)})
+    if (!taken(name)) out.push_back({name, first, thinking});
+  return out;
+}
+
+std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settings& settings) {
+  std::vector<HostedModel> out;
+  for (const std::string& model : command.models) {
+    HostedModel hosted{served_name(model), find_model(model), engine_options(settings), ""};
+    hosted.options.identity_memory = state_folder() / "weights-ids.json";
+    hosted.options.fill_memory = command.models.size() == 1;
+    if (!command.template_file.empty()) hosted.chat_template = read_text_file(command.template_file, 1 << 22);
+    out.push_back(std::move(hosted));
+  }
+  return out;
+}
+
+std::vector<std::string> words(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in(text);
+  for (std::string word; std::getline(in, word, ',');)
+    if (!word.empty()) out.push_back(word);
+  return out;
+}
+
+void describe(const LoadedModel& model, const std::string& name) {
+  const EngineInfo& info = model.engine().info();
+  const size_t pages = model.engine().pool_bytes() / std::max<uint64_t>(model.engine().kv_layout().page_bytes, 1);
+  for (const std::string& note : info.notes) print_err(sanitized(cat("note: ", note)) + "\n");
+  print_err(sanitized(cat(name, ": profile ", fathom::name(info.profile), ", cache ", fathom::name(info.cache_type),
+                          ", kernels ", info.kernels, ", ", info.threads, info.threads == 1 ? " thread" : " threads",
+                          ", ctx ", info.ctx, ", room for ", pages * 64, " tokens in all")) +
+            "\n");
+}
+
+int serve(const ServeCommand& command, const Settings& settings) {
+  std::vector<HostedModel> models = hosted_models(command, settings);
+  const std::string first = models.front().name;
+  auto bar = std::make_unique<ProgressBar>("loading", terminal_of(2));
+  models.front().options.progress = [&bar](uint64_t done, uint64_t total) {
+    if (bar) bar->show(done, total);
+  };
+  ModelHost host(std::move(models), {.max_requests = settings.count("max-requests").value_or(512)});
+  ApiOptions options;
+  options.aliases = aliases_of(command, first);
+  options.deepseek_strict = settings.text("deepseek-strict") == "on";
+  if (const auto n = settings.count("max-tokens"))
+    options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
+  Api api(host, options);
+  HttpServerOptions http;
+  http.host = settings.text("host").value_or("127.0.0.1");
+  http.port = static_cast<uint16_t>(settings.count("port").value_or(8000));
+  http.cors = words(settings.text("cors").value_or(""));
+  http.allowed_hosts = words(settings.text("allowed-hosts").value_or(""));
+  HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
+    api.handle(std::move(request), std::move(responder));
+  });
+  if (!command.lazy) {
+    const std::shared_ptr<LoadedModel> model = host.acquire(first);
+    bar->clear();
+    describe(*model, first);
+  }
+  bar.reset();
+  server.start();
+  print_err(cat("listening on http://", server.address(),
+                server.loopback() ? " (this machine only)" : " (reachable from other machines, without a password)",
+                "\n"));
+  while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  interrupted() = false;
+  print_err("finishing what runs (Ctrl-C again ends at once)\n");
+  api.drain();
+  std::jthread impatience([&server](std::stop_token stop) {
+    while (!stop.stop_requested() && !interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (interrupted()) server.stop();
+  });
+  server.drain();
+  return 0;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Invocation& invocation) {
+  CLI::App* command = app.add_subcommand("serve", "Answers programs over HTTP: the OpenAI and DeepSeek APIs.");
+  const auto options = std::make_shared<ServeCommand>();
+  command
+      ->add_option("MODEL", options->models,
+                   "GGUF files, Hugging Face folders, or OWNER/NAME; the first is the default")
+      ->required();
+  command->add_option("--alias", options->aliases, "another name: NAME=MODEL, NAME=MODEL:think or :plain")->expected(1);
+  command->add_option("--template", options->template_file, "a Jinja file instead of the models' chat templates");
+  command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
+  add_setting_flags(*command, invocation,
+                    {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "deepseek-strict"});
+  add_engine_flags(*command, invocation);
+  command->footer(
+      "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "
+      "'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}'");
+  command->callback([&invocation, options] {
+    invocation.run = [options](const Settings& settings) {
+      catch_interrupts(/*impatient=*/false);
+      catch_termination();
+      return serve(*options, settings);
+    };
+  });
+}
+
+}  // namespace fathom

@@ -1,0 +1,219 @@
+#include "engine/model_host.h"
+
+#include <algorithm>
+#include <set>
+
+namespace fathom {
+
+ModelHost::ModelHost(std::vector<HostedModel> models, Options options)
+    : models_(std::move(models)), options_(std::move(options)), slots_(models_.size()) {
+  std::set<std::string_view> names;
+  for (const HostedModel& m : models_)
+    if (!names.insert(m.name).second)
+      throw UsageError(cat("models: expected different names, found '", m.name, "' twice"));
+  thread_ = std::jthread([this] { compute(); });
+}
+
+ModelHost::~ModelHost() {
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    ends_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+size_t ModelHost::index_of(std::string_view name) const {
+  const auto found = std::ranges::find(models_, name, &HostedModel::name);
+  if (found == models_.end()) throw Error(cat("model: expected one of those served, found '", name, "'"));
+  return static_cast<size_t>(found - models_.begin());
+}
+
+std::shared_ptr<LoadedModel> ModelHost::loaded(std::string_view name) const {
+  const size_t index = index_of(name);
+  const std::lock_guard lock(mutex_);
+  return slots_[index].model;
+}
+
+std::shared_ptr<LoadedModel> ModelHost::acquire(std::string_view name) {
+  const size_t index = index_of(name);
+  const auto in_memory = [&] {
+    const std::lock_guard lock(mutex_);
+    slots_[index].last_used = ++clock_;
+    return slots_[index].model;
+  };
+  if (auto model = in_memory()) return model;
+  const std::lock_guard one(loading_);
+  if (auto model = in_memory()) return model;  // somebody else has loaded it meanwhile
+  std::shared_ptr<LoadedModel> model = load(index);
+  const std::lock_guard lock(mutex_);
+  slots_[index].model = model;
+  return model;
+}
+
+std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
+  const HostedModel& m = models_[index];
+  while (true) {
+    try {
+      EngineOptions options = m.options;
+      {
+        // What the pools of the others may still take.
+        const std::lock_guard lock(mutex_);
+        for (const Slot& s : slots_)
+          if (s.model)
+            options.promised_bytes +=
+                s.model->engine().pool_bytes() - s.model->stats_.used_pages * s.model->engine().kv_layout().page_bytes;
+      }
+      std::unique_ptr<Engine> engine = Engine::load(m.path, options);
+      if (!m.chat_template.empty()) engine->set_chat_template(m.chat_template);
+      if (options_.log) options_.log(cat("loaded ", m.name));
+      return std::make_shared<LoadedModel>(std::move(engine));
+    } catch (const ResourceError&) {
+      if (!unload_one()) throw;
+    }
+  }
+}
+
+/// The least recently used of those that nobody holds. False: there is none.
+bool ModelHost::unload_one() {
+  std::shared_ptr<LoadedModel> gone;  // freed without the lock
+  const std::lock_guard lock(mutex_);
+  Slot* oldest = nullptr;
+  for (Slot& s : slots_)
+    if (s.model && s.model.use_count() == 1 && (!oldest || s.last_used < oldest->last_used)) oldest = &s;
+  if (!oldest) return false;
+  gone = std::move(oldest->model);
+  if (options_.log) options_.log(cat("unloaded ", models_[static_cast<size_t>(oldest - slots_.data())].name));
+  return true;
+}
+
+bool ModelHost::unload(std::string_view name) {
+  const size_t index = index_of(name);
+  std::shared_ptr<LoadedModel> gone;
+  const std::lock_guard lock(mutex_);
+  if (!slots_[index].model || slots_[index].model.use_count() != 1) return false;
+  gone = std::move(slots_[index].model);
+  if (options_.log) options_.log(cat("unloaded ", name));
+  return true;
+}
+
+std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
+                                              std::shared_ptr<GenerationListener> listener, std::string salt) {
+  options.sampling.validate();
+  auto generation = std::make_shared<Generation>();
+  generation->model_ = std::move(model);
+  generation->prompt_ = std::move(prompt);
+  generation->options_ = std::move(options);
+  generation->listener_ = std::move(listener);
+  generation->salt_ = std::move(salt);
+  // Made here, for what is wrong with the options is the caller's to hear; pages come into it on the compute thread.
+  Generation& g = *generation;
+  g.session_.emplace(g.model_->engine_->pool(), g.salt_);
+  g.run_.emplace(*g.model_->engine_, *g.session_, g.prompt_, g.options_, *g.listener_, &g.cancel_);
+  if (requests_.fetch_add(1) >= options_.max_requests) {
+    --requests_;
+    throw OverloadedError(cat("the server is busy with ", options_.max_requests, " requests"));
+  }
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    check(!ends_, "nothing is submitted to a host that ends");
+    inbox_.push_back(generation);
+  }
+  wake_.notify_one();
+  return generation;
+}
+
+void ModelHost::wait_until_idle() {
+  std::unique_lock lock(inbox_mutex_);
+  idle_.wait(lock, [this] { return requests_ == 0; });
+}
+
+/// Whoever still holds the generation, to cancel it, does not keep the model for it.
+void ModelHost::finished(Generation& generation) {
+  generation.model_.reset();
+  generation.listener_.reset();
+  const std::lock_guard lock(inbox_mutex_);
+  if (--requests_ == 0) idle_.notify_all();
+}
+
+void ModelHost::compute() {
+  while (true) {
+    std::deque<std::shared_ptr<Generation>> arrived;
+    {
+      std::unique_lock lock(inbox_mutex_);
+      if (busy_.empty()) wake_.wait(lock, [this] { return ends_ || !inbox_.empty(); });
+      if (ends_) break;
+      arrived.swap(inbox_);
+    }
+    for (const std::shared_ptr<Generation>& g : arrived) begin(g);
+    for (const std::shared_ptr<LoadedModel>& model : busy_) step(*model);
+    std::erase_if(busy_, [](const std::shared_ptr<LoadedModel>& model) { return model->active_.empty(); });
+  }
+  const auto ended = std::make_exception_ptr(ResourceError("the server ends"));
+  for (const std::shared_ptr<LoadedModel>& model : busy_) fail_all(*model, ended);
+  for (const std::shared_ptr<Generation>& g : inbox_) fail(*g, ended);
+  busy_.clear();
+}
+
+void ModelHost::begin(const std::shared_ptr<Generation>& generation) {
+  LoadedModel& model = *generation->model_;
+  model.active_.push_back(generation);
+  model.scheduler_.add(*generation->run_);
+  if (std::ranges::find(busy_, generation->model_) == busy_.end()) busy_.push_back(generation->model_);
+}
+
+void ModelHost::step(LoadedModel& model) {
+  for (const std::shared_ptr<Generation>& g : model.active_)
+    if (g->hurry_.exchange(false)) g->run_->answer_now();
+  try {
+    model.scheduler_.step();
+  } catch (...) {  // of the forward itself, such as memory: it belongs to nobody alone
+    fail_all(model, std::current_exception());
+  }
+  collect(model);
+  HostedModelStats& s = model.stats_;
+  const SchedulerStats& done = model.scheduler_.stats();
+  s.waiting = model.scheduler_.waiting();
+  s.running = model.scheduler_.size() - s.waiting;
+  s.used_pages = model.engine_->pool().used_pages();
+  s.cached_pages = model.engine_->prefixes().pages();
+  s.preemptions = done.preemptions;
+  s.shared_positions = done.shared_positions;
+}
+
+void ModelHost::collect(LoadedModel& model) {
+  for (auto at = model.active_.begin(); at != model.active_.end();) {
+    Generation& g = **at;
+    if (!g.run_->done()) {
+      ++at;
+      continue;
+    }
+    try {
+      Answer answer = g.run_->take();
+      g.run_.reset(), g.session_.reset();  // pages go back before anybody hears of the end
+      g.listener_->on_done(std::move(answer));
+      finished(g);
+    } catch (...) {
+      fail(g, std::current_exception());
+    }
+    at = model.active_.erase(at);
+  }
+}
+
+void ModelHost::fail(Generation& generation, std::exception_ptr error) {
+  generation.run_.reset(), generation.session_.reset();
+  try {
+    generation.listener_->on_failed(std::move(error));
+  } catch (...) {  // nobody is left to be told
+  }
+  finished(generation);
+}
+
+void ModelHost::fail_all(LoadedModel& model, const std::exception_ptr& error) {
+  model.scheduler_.clear();
+  std::list<std::shared_ptr<Generation>> active;
+  active.swap(model.active_);
+  for (const std::shared_ptr<Generation>& g : active) fail(*g, error);
+}
+
+}  // namespace fathom

@@ -1,0 +1,155 @@
+// The models of a server: loaded when they are first asked for, unloaded when another needs the memory and nobody uses
+// them; and the one compute thread that answers all requests to all of them, a forward of each in turn. Any thread may
+// call what is here; listeners are called on the compute thread and must not block.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/answer.h"
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+
+namespace fathom {
+
+/// More requests than may wait: the client is to try again later.
+class OverloadedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A model that the host knows.
+struct HostedModel {
+  std::string name;            ///< as requests name it
+  std::filesystem::path path;  ///< file or folder
+  EngineOptions options;
+  std::string chat_template;  ///< another one than the model's own; empty: its own
+};
+
+/// Hears one answer to its end: exactly one of the two calls comes last.
+class GenerationListener : public AnswerListener {
+ public:
+  virtual void on_done(Answer answer) = 0;
+  virtual void on_failed(std::exception_ptr error) = 0;
+};
+
+class LoadedModel;
+
+/// One answer that is being made, or waits for its turn.
+class Generation {
+ public:
+  void cancel() { cancel_ = true; }
+  /// Closes the thinking at the next token.
+  void answer_now() { hurry_ = true; }
+
+ private:
+  friend class ModelHost;
+  std::shared_ptr<LoadedModel> model_;
+  Prompt prompt_;
+  AnswerOptions options_;
+  std::shared_ptr<GenerationListener> listener_;
+  std::string salt_;
+  std::atomic<bool> cancel_ = false, hurry_ = false;
+  // ---- of the compute thread
+  std::optional<Session> session_;
+  std::optional<AnswerRun> run_;
+};
+
+/// What a model's compute thread last saw.
+struct HostedModelStats {
+  std::atomic<size_t> running = 0, waiting = 0;
+  std::atomic<size_t> used_pages = 0, cached_pages = 0;  ///< of the pool; cached: of texts that nobody reads now too
+  std::atomic<uint64_t> preemptions = 0, shared_positions = 0;
+};
+
+/// A model in memory. Who holds one keeps it there.
+class LoadedModel {
+ public:
+  explicit LoadedModel(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+  /// Of the engine, what any thread may read.
+  const Engine& engine() const { return *engine_; }
+  const HostedModelStats& stats() const { return stats_; }
+
+ private:
+  friend class ModelHost;
+  std::unique_ptr<Engine> engine_;
+  HostedModelStats stats_;
+  // ---- of the compute thread
+  Scheduler scheduler_{*engine_, {.share_prefixes = true}};
+  std::list<std::shared_ptr<Generation>> active_;
+};
+
+class ModelHost {
+ public:
+  struct Options {
+    size_t max_requests = 512;  ///< answers that run or wait, of all models; beyond them OverloadedError
+    /// Hears what is loaded and unloaded, on whatever thread does it.
+    std::function<void(const std::string& line)> log = {};
+  };
+
+  /// Throws UsageError for two models of one name.
+  ModelHost(std::vector<HostedModel> models, Options options);
+  /// Cancels what runs.
+  ~ModelHost();
+  ModelHost(const ModelHost&) = delete;
+  ModelHost& operator=(const ModelHost&) = delete;
+
+  const std::vector<HostedModel>& models() const { return models_; }
+  /// The model in memory, loaded if it is not: that takes its time. The models that were used least recently and that
+  /// nobody holds make room. Throws Error for an unknown name, and as Engine::load does.
+  std::shared_ptr<LoadedModel> acquire(std::string_view name);
+  /// The same, but null where the model is not in memory.
+  std::shared_ptr<LoadedModel> loaded(std::string_view name) const;
+  /// False: somebody uses it, or it is not in memory.
+  bool unload(std::string_view name);
+
+  /// Puts an answer in line. Throws Error for options out of range, OverloadedError.
+  std::shared_ptr<Generation> submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
+                                     std::shared_ptr<GenerationListener> listener, std::string salt = {});
+  /// Answers that run or wait.
+  size_t requests() const { return requests_; }
+  /// Returns when nothing runs or waits any more. Nothing may be submitted meanwhile.
+  void wait_until_idle();
+
+ private:
+  struct Slot {
+    std::shared_ptr<LoadedModel> model;  // null: not in memory
+    uint64_t last_used = 0;
+  };
+
+  size_t index_of(std::string_view name) const;
+  std::shared_ptr<LoadedModel> load(size_t index);
+  bool unload_one();
+  void compute();
+  void begin(const std::shared_ptr<Generation>& generation);
+  void step(LoadedModel& model);
+  void collect(LoadedModel& model);
+  void fail(Generation& generation, std::exception_ptr error);
+  void fail_all(LoadedModel& model, const std::exception_ptr& error);
+  void finished(Generation& generation);
+
+  const std::vector<HostedModel> models_;
+  const Options options_;
+  std::mutex loading_;        // one model at a time is loaded
+  mutable std::mutex mutex_;  // of slots_ and clock_
+  std::vector<Slot> slots_;   // as models_
+  uint64_t clock_ = 0;
+
+  std::mutex inbox_mutex_;
+  std::condition_variable wake_, idle_;
+  std::deque<std::shared_ptr<Generation>> inbox_;
+  bool ends_ = false;
+  std::atomic<size_t> requests_ = 0;
+  std::vector<std::shared_ptr<LoadedModel>> busy_;  // of the compute thread: models with answers that run
+  std::jthread thread_;                             // last: it uses all of the above
+};
+
+}  // namespace fathom

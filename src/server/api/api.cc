@@ -1,0 +1,217 @@
+#include "server/api/api.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "server/api/error.h"
+#include "server/api/fields.h"
+#include "server/api/openai_request.h"
+
+namespace fathom {
+namespace {
+
+void send_json(Responder& responder, const json::value& value, int status = 200) {
+  responder.send(status, "application/json", to_json(value));
+}
+
+void send_error(Responder& responder, const ApiError& error) {
+  HttpHeaders headers;
+  if (error.retry_after_s) headers.emplace_back("Retry-After", std::to_string(*error.retry_after_s));
+  responder.send(error.status, "application/json", to_json(openai_error(error)), std::move(headers));
+}
+
+/// Names the fields that were not understood, as far as a header holds them.
+HttpHeaders warning_headers(const std::vector<std::string>& fields) {
+  if (fields.empty()) return {};
+  std::string names;
+  for (size_t i = 0; i < fields.size() && i < 20; ++i) names += (i ? ", " : "") + fields[i].substr(0, 64);
+  if (fields.size() > 20) names += ", ...";
+  return {{"X-Fathom-Ignored", names}};
+}
+
+/// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
+std::string_view bare(std::string_view path) {
+  for (const std::string_view prefix : {"/beta", "/v1"})
+    if (path.starts_with(prefix) && path.substr(prefix.size()).starts_with('/')) path.remove_prefix(prefix.size());
+  return path;
+}
+
+}  // namespace
+
+Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)), workers_(options_.workers) {
+  for (const ModelAlias& a : options_.aliases) {
+    const auto named = [](const std::string& name) { return [&name](const HostedModel& m) { return m.name == name; }; };
+    if (std::ranges::none_of(host_.models(), named(a.model)))
+      throw UsageError(cat("alias ", a.name, ": expected a model that is served, found '", a.model, "'"));
+    if (std::ranges::any_of(host_.models(), named(a.name)))
+      throw UsageError(cat("alias ", a.name, ": expected a name that no model has"));
+  }
+}
+
+Api::~Api() = default;
+
+const std::vector<Api::Route>& Api::routes() {
+  static const std::vector<Route> kRoutes = {
+      {"POST", "/chat/completions", &Api::chat_completions},
+      {"POST", "/completions", &Api::completions},
+      {"GET", "/models", &Api::list_models},
+      {"POST", "/tokenize", &Api::tokenize},
+      {"POST", "/detokenize", &Api::detokenize},
+      {"POST", "/apply-template", &Api::apply_template},
+      {"GET", "/health", &Api::health},
+      {"GET", "/ready", &Api::ready},
+  };
+  return kRoutes;
+}
+
+void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder) {
+  workers_.post([this, request = std::move(request), responder = std::move(responder)] {
+    try {
+      dispatch(request, responder);
+    } catch (...) {
+      send_error(*responder, api_error(std::current_exception()));
+    }
+  });
+}
+
+void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const std::string_view path = bare(request.path);
+  bool known = false;
+  for (const Route& route : routes()) {
+    if (path != route.path) continue;
+    known = true;
+    if (request.method == route.method || (request.method == "HEAD" && route.method == std::string_view("GET")))
+      return (this->*route.call)(request, responder);
+  }
+  if (request.method == "GET" && path.starts_with("/models/")) return list_models(request, responder);
+  if (known) throw ApiError(405, cat(request.method, " is not for ", request.path));
+  throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
+}
+
+std::shared_ptr<LoadedModel> Api::model_of(const std::string& name, std::optional<bool>& thinking) {
+  std::string own = name.empty() ? host_.models().front().name : name;
+  const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);
+  if (alias != options_.aliases.end()) {
+    own = alias->model;
+    if (!thinking) thinking = alias->thinking;
+  }
+  if (std::ranges::find(host_.models(), own, &HostedModel::name) == host_.models().end()) {
+    std::string names;
+    for (const HostedModel& m : host_.models()) names += (names.empty() ? "" : ", ") + m.name;
+    for (const ModelAlias& a : options_.aliases) names += ", " + a.name;
+    throw not_found(cat("model: expected one of ", names, ", found '", name.substr(0, 200), "'"), "model_not_found");
+  }
+  return host_.acquire(own);
+}
+
+void Api::run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
+              const MakeReply& make_reply) {
+  GenerateRequest& first = requests.front();
+  std::optional<bool> thinking;
+  ChatPrompt* chat = std::get_if<ChatPrompt>(&first.prompt);
+  if (chat) thinking = chat->thinking;
+  std::shared_ptr<LoadedModel> model = model_of(first.model, thinking);
+  if (chat) chat->thinking = thinking;
+  if (first.model.empty()) first.model = host_.models().front().name;
+  generate(host_, std::move(model), requests, options_.defaults, responder, warning_headers(first.warnings),
+           make_reply);
+}
+
+void Api::chat_completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const json::value body = parse_json(request.body, "the body");
+  const OpenAiDialect dialect{request.path.starts_with("/beta"), options_.deepseek_strict};
+  run({read_chat_request(body, dialect)}, responder, make_chat_reply);
+}
+
+void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  std::vector<GenerateRequest> requests = read_completion_requests(parse_json(request.body, "the body"));
+  std::vector<std::string> prompts;
+  if (requests.front().echo)
+    for (const GenerateRequest& r : requests) {
+      const std::string* text = std::get_if<std::string>(&r.prompt);
+      if (!text) throw wrong_field("echo", "echo: expected only with prompts as text");
+      prompts.insert(prompts.end(), r.n, *text);
+    }
+  run(std::move(requests), responder,
+      [&](ReplyContext context) { return make_completion_reply(std::move(context), std::move(prompts)); });
+}
+
+void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  json::array list;
+  const auto add = [&](const std::string& name, const std::string& root) {
+    const std::shared_ptr<LoadedModel> model = host_.loaded(root);
+    json::object entry{{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "fathom"}};
+    if (name != root) entry["root"] = root;
+    entry["loaded"] = model != nullptr;
+    if (model) entry["max_model_len"] = model->engine().info().ctx;
+    list.push_back(std::move(entry));
+  };
+  for (const HostedModel& m : host_.models()) add(m.name, m.name);
+  for (const ModelAlias& a : options_.aliases) add(a.name, a.model);
+  const std::string_view path = bare(request.path);
+  if (path == "/models") return send_json(*responder, json::object{{"object", "list"}, {"data", std::move(list)}});
+  const std::string_view name = path.substr(std::string_view("/models/").size());
+  for (const json::value& entry : list)
+    if (std::string_view(entry.at("id").as_string()) == name) return send_json(*responder, entry);
+  throw not_found(cat("no such model: '", name.substr(0, 200), "'"), "model_not_found");
+}
+
+void Api::tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const json::value body = parse_json(request.body, "the body");
+  std::optional<bool> thinking;
+  std::vector<TokenId> ids;
+  std::shared_ptr<LoadedModel> model;
+  if (body.is_object() && body.get_object().contains("messages")) {
+    GenerateRequest r = read_chat_request(body, {});
+    ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
+    model = model_of(r.model, chat.thinking);
+    ids = model->engine().tokenizer().encode(prompt_text(model->engine(), r));
+  } else {
+    Fields f(body);
+    model = model_of(f.string("model").value_or(""), thinking);
+    std::optional<std::string> text = f.string("content");
+    if (!text) text = f.string("prompt");
+    if (!text) throw wrong_field("content", "content: expected a string, found none");
+    const bool special = f.boolean("add_special").value_or(false) || f.boolean("add_special_tokens").value_or(false);
+    ids = model->engine().tokenizer().encode(
+        *text, {.parse_special = f.boolean("parse_special").value_or(false), .add_special = special});
+  }
+  const json::array list(ids.begin(), ids.end());
+  send_json(*responder,
+            json::object{{"tokens", list}, {"count", ids.size()}, {"max_model_len", model->engine().info().ctx}});
+}
+
+void Api::detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const json::value body = parse_json(request.body, "the body");
+  Fields f(body);
+  std::optional<bool> thinking;
+  const std::shared_ptr<LoadedModel> model = model_of(f.string("model").value_or(""), thinking);
+  const json::array* tokens = f.array("tokens");
+  if (!tokens) throw wrong_field("tokens", "tokens: expected a list of token ids, found none");
+  std::vector<TokenId> ids;
+  for (const json::value& token : *tokens) {
+    if (!token.is_int64() || token.get_int64() < 0 || token.get_int64() > INT32_MAX)
+      throw wrong_field("tokens", "tokens: expected token ids");
+    ids.push_back(static_cast<TokenId>(token.get_int64()));
+  }
+  const std::string text = model->engine().tokenizer().decode(ids);
+  send_json(*responder, json::object{{"content", text}, {"prompt", text}});
+}
+
+void Api::apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  GenerateRequest r = read_chat_request(parse_json(request.body, "the body"), {});
+  ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
+  const std::shared_ptr<LoadedModel> model = model_of(r.model, chat.thinking);
+  send_json(*responder, json::object{{"prompt", joined(prompt_text(model->engine(), r))}});
+}
+
+void Api::health(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
+  send_json(*responder, json::object{{"status", "ok"}});
+}
+
+void Api::ready(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
+  const bool ready = !draining_;
+  send_json(*responder, json::object{{"status", ready ? "ready" : "draining"}}, ready ? 200 : 503);
+}
+
+}  // namespace fathom

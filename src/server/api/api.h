@@ -1,0 +1,69 @@
+// The API of `fathom serve`: paths to what they do. Every protocol's own files say how its requests are read and its
+// replies written; here they meet the models. handle() is the HTTP server's handler.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/model_host.h"
+#include "server/api/generate.h"
+#include "server/api/workers.h"
+#include "server/http/http.h"
+
+namespace fathom {
+
+/// Another name for a model, perhaps with or without thinking.
+struct ModelAlias {
+  std::string name, model;
+  std::optional<bool> thinking = {};
+};
+
+struct ApiOptions {
+  std::vector<ModelAlias> aliases;
+  bool deepseek_strict = false;  ///< DeepSeek's own refusals are reproduced
+  GenerateDefaults defaults = {};
+  size_t workers = 4;
+  std::function<void(const std::string& line)> log = {};  ///< one line per request, without its texts; may be empty
+};
+
+class Api {
+ public:
+  /// Throws UsageError for an alias of no model, or a name that is taken.
+  Api(ModelHost& host, ApiOptions options);
+  ~Api();
+
+  void handle(HttpServerRequest request, std::shared_ptr<Responder> responder);
+  /// From now on readiness says no.
+  void drain() { draining_ = true; }
+
+ private:
+  using Call = void (Api::*)(const HttpServerRequest&, const std::shared_ptr<Responder>&);
+  struct Route {
+    const char *method, *path;
+    Call call;
+  };
+  static const std::vector<Route>& routes();
+
+  void dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  /// The model that a request names, loaded; an alias puts its wish for thinking into `thinking`.
+  std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);
+  void run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
+           const MakeReply& make_reply);
+
+  void chat_completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void health(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ready(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+
+  ModelHost& host_;
+  ApiOptions options_;
+  std::atomic<bool> draining_ = false;
+  Workers workers_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,212 @@
+#include "server/api/generate.h"
+
+#include <algorithm>
+#include <ctime>
+#include <mutex>
+
+#include "engine/conversation.h"
+#include "server/http/sse.h"
+
+namespace fathom {
+namespace {
+
+class Job;
+
+/// One choice's ear.
+class Choice final : public GenerationListener {
+ public:
+  Choice(std::shared_ptr<Job> job, size_t index, bool logprobs)
+      : job_(std::move(job)), index_(index), logprobs_(logprobs) {}
+  void on_token(const AnswerToken& token) override;
+  void on_thinking(std::string_view text) override;
+  void on_answer(std::string_view text) override;
+  void on_tool_call(const ToolCall& call) override;
+  void on_done(Answer answer) override;
+  void on_failed(std::exception_ptr error) override;
+
+ private:
+  std::shared_ptr<Job> job_;
+  size_t index_, calls_ = 0;
+  bool logprobs_;
+};
+
+/// The choices of one request. Everything is under its lock; a client that goes away only sets flags.
+class Job : public std::enable_shared_from_this<Job> {
+ public:
+  Job(std::unique_ptr<Reply> reply, size_t choices) : reply_(std::move(reply)), answers_(choices), open_(choices) {}
+
+  /// `submit(i, listener)` puts choice i in line.
+  void start(const std::function<std::shared_ptr<Generation>(size_t, std::shared_ptr<GenerationListener>)>& submit,
+             bool logprobs) {
+    const std::lock_guard lock(mutex_);
+    try {
+      for (size_t i = 0; i < answers_.size(); ++i)
+        generations_.push_back(submit(i, std::make_shared<Choice>(shared_from_this(), i, logprobs)));
+    } catch (...) {
+      over_ = true;
+      cancel_all();
+      throw;
+    }
+    reply_->begin();
+  }
+  void cancel() {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    cancel_all();
+  }
+
+  template <class F>
+  void event(F&& f) {
+    const std::lock_guard lock(mutex_);
+    if (!over_) f(*reply_);
+  }
+  void done(size_t choice, Answer answer) {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    reply_->done(choice, answer);
+    answers_[choice] = std::move(answer);
+    if (--open_ == 0) reply_->finish(answers_), over_ = true;
+  }
+  void failed(const std::exception_ptr& error) {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    over_ = true;
+    cancel_all();
+    reply_->fail(api_error(error));
+  }
+
+ private:
+  void cancel_all() {
+    for (const std::shared_ptr<Generation>& g : generations_) g->cancel();
+  }
+
+  std::mutex mutex_;
+  std::unique_ptr<Reply> reply_;
+  std::vector<Answer> answers_;
+  size_t open_;
+  bool over_ = false;  // nothing more is written
+  std::vector<std::shared_ptr<Generation>> generations_;
+};
+
+void Choice::on_token(const AnswerToken& token) {
+  if (!logprobs_ || !token.logprobs) return;
+  job_->event([&](Reply& r) { r.token(index_, {token.id, token.thinking, *token.logprobs}); });
+}
+void Choice::on_thinking(std::string_view text) {
+  job_->event([&](Reply& r) { r.thinking(index_, text); });
+}
+void Choice::on_answer(std::string_view text) {
+  job_->event([&](Reply& r) { r.text(index_, text); });
+}
+void Choice::on_tool_call(const ToolCall& call) {
+  job_->event([&](Reply& r) { r.tool_call(index_, calls_++, call); });
+}
+void Choice::on_done(Answer answer) { job_->done(index_, std::move(answer)); }
+void Choice::on_failed(std::exception_ptr error) { job_->failed(error); }
+
+/// The gap's prompt in the model's own markers.
+std::vector<TextPiece> fill_in_the_middle(const Engine& engine, const std::string& before, const std::string& behind) {
+  struct Markers {
+    const char *prefix, *suffix, *middle;
+  };
+  static constexpr Markers kKnown[] = {{"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},
+                                       {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+                                       {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
+                                       {"<PRE>", "<SUF>", "<MID>"}};
+  for (const Markers& m : kKnown)
+    if (engine.tokenizer().find(m.prefix) && engine.tokenizer().find(m.suffix) && engine.tokenizer().find(m.middle))
+      return {{m.prefix, true}, {before, false}, {m.suffix, true}, {behind, false}, {m.middle, true}};
+  throw wrong_field("suffix", "suffix: the model has no tokens for filling a gap");
+}
+
+AnswerOptions answer_options(const Engine& engine, const GenerateRequest& request, const GenerateDefaults& defaults,
+                             const Prompt& prompt) {
+  AnswerOptions o;
+  o.sampling = request.sampling.apply(default_sampling(engine));
+  const bool thinks = prompt.state != PromptState::kClosed && can_think(engine);
+  o.max_tokens = request.max_tokens.value_or(thinks ? defaults.max_thinking_tokens : defaults.max_tokens);
+  o.min_tokens = request.min_tokens;
+  o.stop = request.stop;
+  o.stop_ids = request.stop_ids;
+  o.thinking_budget = request.thinking_budget;
+  o.logprobs = request.logprobs;
+  o.top_logprobs = request.top_logprobs;
+  o.ignore_eos = request.ignore_eos;
+  o.plain = !std::holds_alternative<ChatPrompt>(request.prompt);
+  o.priority = request.priority;
+  return o;
+}
+
+}  // namespace
+
+std::string random_id() {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  std::string id;
+  for (uint64_t bits = 0; id.size() < 24; bits /= kLetters.size()) {
+    if (id.size() % 12 == 0) bits = draw_seed();
+    id += kLetters[bits % kLetters.size()];
+  }
+  return id;
+}
+
+std::vector<TextPiece> prompt_text(const Engine& engine, const GenerateRequest& request) {
+  if (const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt)) return render_chat(engine, *chat);
+  const std::string& text = std::get<std::string>(request.prompt);
+  return request.suffix ? fill_in_the_middle(engine, text, *request.suffix) : plain_prompt(engine, text);
+}
+
+Prompt prompt_of(const Engine& engine, const GenerateRequest& request) {
+  const size_t ctx = engine.info().ctx;
+  std::vector<TokenId> ids;
+  PromptState state = PromptState::kNone;
+  if (const auto* given = std::get_if<std::vector<TokenId>>(&request.prompt)) {
+    ids = *given;
+  } else {
+    const std::vector<TextPiece> text = prompt_text(engine, request);
+    ids = engine.tokenizer().encode(text);
+    state = prompt_state(text);
+  }
+  if (ids.size() >= ctx)
+    throw context_exceeded(cat("This model's context has ", ctx, " tokens; the prompt has ", ids.size(),
+                               ". Nothing is cut off: shorten the messages, or serve with a larger --ctx."));
+  Prompt prompt = prepare_prompt(engine, std::move(ids));
+  prompt.state = state;
+  return prompt;
+}
+
+void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::vector<GenerateRequest>& requests,
+              const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers,
+              const MakeReply& make_reply) {
+  const GenerateRequest& first = requests.front();
+  const Engine& engine = model->engine();
+  if (requests.size() * first.n > kMostChoices)
+    throw wrong_field("n",
+                      cat("n: expected at most ", kMostChoices, " choices in all, found ", requests.size() * first.n));
+  std::vector<Prompt> prompts;
+  for (const GenerateRequest& r : requests) prompts.push_back(prompt_of(engine, r));
+  std::vector<AnswerOptions> options;
+  for (size_t i = 0; i < requests.size(); ++i)
+    options.push_back(answer_options(engine, requests[i], defaults, prompts[i]));
+  for (AnswerOptions& o : options) o.sampling.seed = options.front().sampling.seed;
+
+  const size_t choices = requests.size() * first.n;
+  headers.emplace_back("X-Fathom-Seed", std::to_string(options.front().sampling.seed));
+  ReplyContext context{random_id(),  std::time(nullptr),  first.model,   model,
+                       responder,    std::move(headers),  choices,       first.n,
+                       first.stream, first.include_usage, first.logprobs};
+  const auto job = std::make_shared<Job>(make_reply(std::move(context)), choices);
+  job->start(
+      [&](size_t i, std::shared_ptr<GenerationListener> listener) {
+        const size_t at = i / first.n;
+        AnswerOptions own = options[at];
+        own.sampling.choice = static_cast<uint32_t>(i);
+        return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt);
+      },
+      first.logprobs);
+  responder->heartbeat(defaults.heartbeat, first.stream ? sse_comment("keep-alive") : "\n");
+  responder->on_close([weak = std::weak_ptr<Job>(job)] {
+    if (const auto gone = weak.lock()) gone->cancel();
+  });
+}
+
+}  // namespace fathom

@@ -1,0 +1,37 @@
+// One request that generates, from its meaning to its answers: the model, the prompt's tokens, the choices in line, and
+// the events on their way to a Reply. Called on a worker thread; the events come from the compute thread.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/model_host.h"
+#include "server/api/reply.h"
+#include "server/api/request.h"
+
+namespace fathom {
+
+/// What a server adds to what its requests say.
+struct GenerateDefaults {
+  size_t max_tokens = 8192, max_thinking_tokens = 65536;  ///< new tokens, where a request does not say
+  std::chrono::milliseconds heartbeat{10'000};            ///< while nothing else is written
+};
+
+using MakeReply = std::function<std::unique_ptr<Reply>(ReplyContext)>;
+
+/// Puts `requests` in line as the choices of one answer: those of the first, then those of the next. They agree in all
+/// but the prompt. What goes wrong before a stream has begun is thrown: ApiError, or what the engine throws.
+/// When the client goes away, the answers are cancelled.
+void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::vector<GenerateRequest>& requests,
+              const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers,
+              const MakeReply& make_reply);
+
+/// The exact prompt of a request. Throws ApiError.
+Prompt prompt_of(const Engine& engine, const GenerateRequest& request);
+std::vector<TextPiece> prompt_text(const Engine& engine, const GenerateRequest& request);
+
+/// 24 random letters and digits.
+std::string random_id();
+
+}  // namespace fathom

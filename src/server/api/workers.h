@@ -1,0 +1,58 @@
+// Threads for what is too slow for an I/O thread: reading requests, loading models. Any thread may post.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace fathom {
+
+class Workers {
+ public:
+  explicit Workers(size_t threads) {
+    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this](std::stop_token) { work(); });
+  }
+  ~Workers() {
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+    }
+    wake_.notify_all();
+  }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  /// `task` must not throw. At the end, tasks that have not begun are dropped.
+  void post(std::function<void()> task) {
+    {
+      const std::lock_guard lock(mutex_);
+      tasks_.push_back(std::move(task));
+    }
+    wake_.notify_one();
+  }
+
+ private:
+  void work() {
+    while (true) {
+      std::function<void()> task;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return ends_ || !tasks_.empty(); });
+        if (ends_) return;
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      }
+      task();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> tasks_;
+  bool ends_ = false;
+  std::vector<std::jthread> threads_;  // last: they use all of the above
+};
+
+}  // namespace fathom
