@@ -248,14 +248,17 @@ std::shared_ptr<Exchange> Connection::new_exchange(bool keep_alive) {
 // ---- Answering.
 
 void Connection::flush() {
-  if (stage_ != Stage::kAnswering || writes_) return;
+  if (stage_ != Stage::kAnswering) return;
+  if (exchange_->cut()) {  // also while a write waits for the client
+    ++state_->cut;
+    return close();
+  }
+  if (writes_) return;
   schedule_beat();
-  const Exchange::Progress progress = exchange_->take(output_);
-  if (progress == Exchange::Progress::kTooSlow) ++state_->cut;
-  if (progress == Exchange::Progress::kTooSlow || progress == Exchange::Progress::kBroken) return close();
+  const bool complete = exchange_->take(output_);
   if (output_.empty()) {
     set_deadline(Clock::time_point::max());
-    if (progress == Exchange::Progress::kComplete) on_answered();
+    if (complete) on_answered();
     return;
   }
   writes_ = true;

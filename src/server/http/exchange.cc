@@ -79,7 +79,7 @@ void Exchange::write(std::string_view data) {
   if (closed_ || phase_ == Phase::kComplete) return;
   check(phase_ == Phase::kStreaming, "Responder::write() before begin()");
   if (queue_.size() + taken_ + data.size() > rules_.max_queued_bytes) {
-    cut(Progress::kTooSlow);
+    set_cut();
   } else {
     append(data);
   }
@@ -99,13 +99,13 @@ void Exchange::fail(int status, std::string_view why) {
   if (closed_ || phase_ == Phase::kComplete) return;
   if (phase_ == Phase::kWaiting || begun_by_heartbeat_)
     return send_locked(status, "application/json", error_body(status, why), {}, std::move(lock));
-  cut(Progress::kBroken);
+  set_cut();
   wake(std::move(lock));
 }
 
-void Exchange::cut(Progress why) {
-  end_ = why;
-  closed_ = true;
+void Exchange::set_cut() {
+  closed_ = cut_ = true;
+  woken_ = false;  // a connection that writes hears of nothing else until it can take(): wake it again
   queue_ = {};
 }
 
@@ -122,7 +122,7 @@ void Exchange::on_close(std::function<void()> gone) {
   std::unique_lock lock(mutex_);
   if (phase_ == Phase::kComplete) return;
   // A stream that was cut but whose connection is still open is told by disconnect(), as all others.
-  if (!closed_ || end_ != Progress::kOpen) {
+  if (!closed_ || cut_) {
     gone_ = std::move(gone);
     return;
   }
@@ -145,13 +145,17 @@ size_t Exchange::queued_bytes() const {
   return queue_.size() + taken_;
 }
 
-Exchange::Progress Exchange::take(std::string& out) {
+bool Exchange::cut() const {
+  const std::lock_guard lock(mutex_);
+  return cut_;
+}
+
+bool Exchange::take(std::string& out) {
   const std::lock_guard lock(mutex_);
   woken_ = false;
-  if (end_ == Progress::kTooSlow || end_ == Progress::kBroken) return end_;
   out.swap(queue_);
   taken_ = out.size();
-  return end_;
+  return phase_ == Phase::kComplete;
 }
 
 void Exchange::sent(size_t bytes) {
@@ -180,7 +184,7 @@ void Exchange::disconnect() {
   std::function<void()> gone;
   gone.swap(gone_);
   queue_ = {};
-  end_ = Progress::kOpen;
+  cut_ = false;
   if (phase_ == Phase::kComplete) return;
   closed_ = true;
   lock.unlock();
@@ -238,7 +242,6 @@ void Exchange::append(std::string_view data) {
 std::function<void()> Exchange::finish() {
   if (chunked_ && !no_body_) queue_ += "0\r\n\r\n";
   phase_ = Phase::kComplete;
-  end_ = Progress::kComplete;
   return std::exchange(gone_, nullptr);
 }
 

@@ -26,14 +26,8 @@ struct AnswerRules {
 class Exchange {
  public:
   using Clock = std::chrono::steady_clock;
-  enum class Progress {
-    kOpen,      ///< more will come
-    kComplete,  ///< the answer ends with the bytes taken
-    kTooSlow,   ///< the client reads too slowly: cut the connection
-    kBroken,    ///< fail() behind begin(): cut the connection
-  };
 
-  /// `wake` is called, by any thread, when take() will have something to tell; once per take().
+  /// `wake` is called, by any thread, when cut() or take() have something to tell; once per take().
   Exchange(AnswerRules rules, std::function<void()> wake) : rules_(std::move(rules)), wake_(std::move(wake)) {}
 
   /// The handler's end. When the last reference to it goes while the answer is not complete, that is what Responder
@@ -55,8 +49,10 @@ class Exchange {
   const std::string& request_id() const { return rules_.request_id; }
 
   // The connection's end, its I/O thread only.
-  /// Swaps the queue with `out`, which must be empty.
-  Progress take(std::string& out);
+  /// Whether the connection must be cut: the client is too slow, or nobody can complete the answer any more.
+  bool cut() const;
+  /// Swaps the queue with `out`, which must be empty; true if the answer ends with these bytes.
+  bool take(std::string& out);
   /// So many of the bytes taken are with the system.
   void sent(size_t bytes);
   /// Queues the heartbeat if it is due; returns when the next one may be, or nullopt where there is none.
@@ -74,7 +70,7 @@ class Exchange {
   std::function<void()> finish();
   void send_locked(int status, std::string_view content_type, std::string_view body, const HttpHeaders& headers,
                    std::unique_lock<std::mutex> lock);
-  void cut(Progress why);
+  void set_cut();
   /// Unlocks, and wakes the connection if that has not been done since its last take().
   void wake(std::unique_lock<std::mutex> lock);
 
@@ -84,9 +80,9 @@ class Exchange {
   Phase phase_ = Phase::kWaiting;
   std::string queue_;
   size_t taken_ = 0;  // bytes taken and not yet sent
-  bool woken_ = false, closed_ = false, begun_by_heartbeat_ = false;
+  bool woken_ = false, begun_by_heartbeat_ = false;
+  bool closed_ = false, cut_ = false;  // cut_ only until disconnect()
   bool chunked_ = false, no_body_ = false;
-  Progress end_ = Progress::kOpen;
   std::chrono::milliseconds interval_{0};
   std::string beat_;
   Clock::time_point last_write_{};

@@ -1,77 +1,12 @@
 // The server over real sockets: what a client gets, byte by byte.
-#include "server/http/http.h"
 
-#include <condition_variable>
-#include <deque>
-#include <mutex>
 #include <thread>
 
-#include "base/error.h"
-#include "server/http/client_testing.h"
+#include "server/http/http_testing.h"
 
 namespace fathom {
 namespace {
-using namespace std::chrono_literals;
-using testing::HttpReplyText;
-using testing::RawClient;
-
-const std::string kHost = "Host: localhost\r\n";
-std::string get(const std::string& path, const std::string& headers = "") {
-  return "GET " + path + " HTTP/1.1\r\n" + kHost + headers + "\r\n";
-}
-std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
-  return "POST " + path + " HTTP/1.1\r\n" + kHost + "Content-Length: " + std::to_string(body.size()) + "\r\n" +
-         headers + "\r\n" + body;
-}
-
-struct Call {
-  HttpServerRequest request;
-  std::shared_ptr<Responder> responder;
-};
-
-/// Requests that tests answer when they want to.
-class Calls {
- public:
-  void put(Call call) {
-    const std::lock_guard lock(mutex_);
-    calls_.push_back(std::move(call));
-    come_.notify_all();
-  }
-  Call take() {
-    std::unique_lock lock(mutex_);
-    if (!come_.wait_for(lock, 20s, [&] { return !calls_.empty(); })) {
-      ADD_FAILURE() << "no request came";
-      return {};
-    }
-    Call call = std::move(calls_.front());
-    calls_.pop_front();
-    return call;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable come_;
-  std::deque<Call> calls_;
-};
-
-/// A server whose /echo answers at once with what came, and whose other paths wait in `calls`.
-struct TestServer {
-  Calls calls;
-  HttpServer server;
-
-  explicit TestServer(HttpServerOptions options = {})
-      : server(std::move(options), [this](HttpServerRequest request, std::shared_ptr<Responder> responder) {
-          if (request.path == "/error") throw Error("the thing: expected \"a\"");
-          if (request.path == "/full") throw ResourceError("no memory");
-          if (request.path == "/bug") throw std::runtime_error("a secret");
-          if (request.path == "/forget") return;
-          if (request.path != "/echo") return calls.put({std::move(request), std::move(responder)});
-          responder->send(200, "text/plain", request.method + " " + request.query + " " + request.body);
-        }) {
-    server.start();
-  }
-  RawClient client() const { return RawClient(server.port()); }
-};
+using namespace fathom::testing;
 
 TEST(HttpServer, AnswersAndKeepsTheConnection) {
   TestServer s;

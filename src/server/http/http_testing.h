@@ -1,4 +1,5 @@
-// A client for the tests, written over plain sockets: it sends exactly the bytes it is given. One thread per client.
+// For the tests of the server: a client over plain sockets, which sends exactly the bytes it is given (one thread per
+// client), and a server whose requests are answered when a test wants.
 #pragma once
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -8,10 +9,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdlib>
+#include <deque>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+
+#include "base/error.h"
+#include "server/http/http.h"
 
 namespace fathom::testing {
 
@@ -144,6 +152,64 @@ class RawClient {
   int fd_ = -1;
   bool ended_ = false;
   std::string input_;
+};
+
+inline const std::string kHost = "Host: localhost\r\n";
+inline std::string get(const std::string& path, const std::string& headers = "") {
+  return "GET " + path + " HTTP/1.1\r\n" + kHost + headers + "\r\n";
+}
+inline std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
+  return "POST " + path + " HTTP/1.1\r\n" + kHost + "Content-Length: " + std::to_string(body.size()) + "\r\n" +
+         headers + "\r\n" + body;
+}
+
+struct Call {
+  HttpServerRequest request;
+  std::shared_ptr<Responder> responder;
+};
+
+/// Requests that tests answer when they want to.
+class Calls {
+ public:
+  void put(Call call) {
+    const std::lock_guard lock(mutex_);
+    calls_.push_back(std::move(call));
+    come_.notify_all();
+  }
+  Call take() {
+    std::unique_lock lock(mutex_);
+    if (!come_.wait_for(lock, std::chrono::seconds(20), [&] { return !calls_.empty(); })) {
+      ADD_FAILURE() << "no request came";
+      return {};
+    }
+    Call call = std::move(calls_.front());
+    calls_.pop_front();
+    return call;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable come_;
+  std::deque<Call> calls_;
+};
+
+/// A server whose /echo answers at once with what came, and whose other paths wait in `calls`.
+struct TestServer {
+  Calls calls;
+  HttpServer server;
+
+  explicit TestServer(HttpServerOptions options = {})
+      : server(std::move(options), [this](HttpServerRequest request, std::shared_ptr<Responder> responder) {
+          if (request.path == "/error") throw Error("the thing: expected \"a\"");
+          if (request.path == "/full") throw ResourceError("no memory");
+          if (request.path == "/bug") throw std::runtime_error("a secret");
+          if (request.path == "/forget") return;
+          if (request.path != "/echo") return calls.put({std::move(request), std::move(responder)});
+          responder->send(200, "text/plain", request.method + " " + request.query + " " + request.body);
+        }) {
+    server.start();
+  }
+  RawClient client() const { return RawClient(server.port()); }
 };
 
 }  // namespace fathom::testing
