@@ -5,10 +5,12 @@ Golden GGUF and safetensors files keep their headers; their tensors are cut down
 small inputs. The same tree gives the same bytes: run it again after a change of the golden files, and look at the diff.
 Usage: tests/fuzz/make_corpus.py     (standard library only)
 """
+import gzip
 import json
 import pathlib
 import shutil
 import struct
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
@@ -276,9 +278,31 @@ def make_outputs():
             save("output_parser", f"{name}-{tokens}", bytes([family + tokens, i % 3, 17 * i]) + output.encode())
 
 
+def make_requests():
+    start, chunked = "POST /v1/chat/completions?a=%2F HTTP/1.1\r\nHost: localhost:8000\r\n", "Transfer-Encoding: chunked\r\n\r\n"
+    body = '{"messages": [{"role": "user", "content": "h\u00fc\\n"}]}'.encode()
+    packed = {"gzip": gzip.compress(body, 0, mtime=0), "deflate": zlib.compress(body, 0)}  # level 0: alike everywhere
+    requests = {
+        "get": "GET / HTTP/1.1\r\nHost: [::1]:8000\r\nConnection: keep-alive\r\nX-Request-Id: a-1\r\n\r\n",
+        "http10": "HEAD /health HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+        "post": start.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
+        "chunks": start + chunked + "5;a=\"b\"\r\nhello\r\n0000a\r\n, world\r\n\n\r\n0\r\nTrailer: x\r\n\r\n",
+        "pipelined": "GET /a%20b HTTP/1.1\r\nHost: a\r\n\r\n" * 3 + start + "Content-Length: 1\r\n\r\nxGET",
+        "preflight": "OPTIONS * HTTP/1.1\r\nHost: api.example\r\nOrigin: https://app.example\r\n"
+                     "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: a, b\r\n\r\n",
+        "simple": start + "Origin: null\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n\r\n",
+        "absolute": "GET http://a.b:80/c?d HTTP/1.1\r\nHost: other\r\n\r\n",
+        "smuggled": start + "Content-Length: 4\r\n" + chunked + "0\r\n\r\n",
+    } | {coding: (start + f"Content-Encoding: {coding}\r\nContent-Length: {len(data)}\r\n\r\n").encode() + data
+         for coding, data in packed.items()}
+    for i, (name, request) in enumerate(requests.items()):
+        save("http_request", name, bytes([7 * i]) + (request.encode() if isinstance(request, str) else request))
+
+
 def main():
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in (make_gguf, make_safetensors, make_config, make_tokenizer, make_templates, make_outputs):
+    for make in (make_gguf, make_safetensors, make_config, make_tokenizer, make_templates, make_outputs,
+                 make_requests):
         make()
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     print(f"{len(files)} files, {sum(path.stat().st_size for path in files)} bytes")

@@ -12,9 +12,13 @@ struct Target {
   const char* name;
   void (*run)(std::string_view);
 };
-constexpr Target kTargets[] = {
-    {"gguf", gguf},           {"safetensors", safetensors},     {"config", config},
-    {"tokenizer", tokenizer}, {"chat_template", chat_template}, {"output_parser", output_parser}};
+constexpr Target kTargets[] = {{"gguf", gguf},
+                               {"safetensors", safetensors},
+                               {"config", config},
+                               {"tokenizer", tokenizer},
+                               {"chat_template", chat_template},
+                               {"output_parser", output_parser},
+                               {"http_request", http_request}};
 
 size_t replay(const std::string& kind, const Target& target) {
   const fs::path folder = testing::source_dir() / "tests" / "fuzz" / kind / target.name;

@@ -20,5 +20,8 @@ void tokenizer(std::string_view input);
 void chat_template(std::string_view input);
 /// Three bytes of choices (format, cuts), then a model's output: the events must not depend on how it is cut.
 void output_parser(std::string_view input);
+/// One byte of choice (cuts), then the bytes of a connection: what the server makes of them must not depend on the
+/// cuts, and nothing of it may break out of an answer's head or of an event.
+void http_request(std::string_view input);
 
 }  // namespace fathom::fuzz
