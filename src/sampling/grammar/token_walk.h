@@ -1,0 +1,39 @@
+// Follows a grammar over the tokens of a trie: from a set of places, which tokens can be read. Used for the masks of
+// states and by the matcher for what leaves them. One thread at a time.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "base/function_ref.h"
+#include "sampling/grammar/grammar_stacks.h"
+#include "sampling/grammar/token_trie.h"
+
+namespace fathom {
+
+class TokenWalk {
+ public:
+  /// Places looked at in one walk; an honest grammar needs about one per node of the trie.
+  static constexpr uint64_t kMostWork = uint64_t{1} << 25;
+
+  TokenWalk(GrammarStacks& stacks, const TokenTrie& trie) : stacks_(stacks), trie_(trie) {}  // which outlive this
+
+  /// Visits nodes [first, last), which begin one byte behind `from` and are whole subtrees. `reached(node, ended)` is
+  /// called for each node that can be read; ended: the bottom frame's rule may end with it. The stacks are left as they
+  /// were. Throws Error after kMostWork, or as GrammarStacks::step.
+  void walk(std::span<const StackConfig> from, uint32_t first, uint32_t last,
+            FunctionRef<void(uint32_t node, bool ended)> reached);
+
+ private:
+  struct Level {
+    size_t begin, end;
+    GrammarStacks::Mark mark;
+  };
+  GrammarStacks& stacks_;
+  const TokenTrie& trie_;
+  std::vector<StackConfig> configs_;
+  std::vector<Level> levels_;
+};
+
+}  // namespace fathom
