@@ -46,7 +46,9 @@ ExprId JsonRules::space() {
   });
 }
 
-ExprId JsonRules::string_char() {
+ExprId JsonRules::string_char() { return b_.choice({b_.chars(plain_chars()), escaped_char()}); }
+
+ExprId JsonRules::escaped_char() {
   const std::vector<CharRange> hex{{'0', '9'}, {'A', 'F'}, {'a', 'f'}}, d{{'D', 'D'}, {'d', 'd'}};
   const ExprId any = b_.chars(hex);
   const ExprId not_surrogate =
@@ -58,7 +60,7 @@ ExprId JsonRules::string_char() {
   std::vector<CharRange> names{{'/', '/'}};
   for (const char c : kShortNames) names.push_back({static_cast<char32_t>(c), static_cast<char32_t>(c)});
   const ExprId escape = b_.choice({b_.chars(names), b_.sequence({b_.literal("u"), code})});
-  return b_.choice({b_.chars(plain_chars()), b_.sequence({b_.literal("\\"), escape})});
+  return b_.sequence({b_.literal("\\"), escape});
 }
 
 ExprId JsonRules::one_of(const std::vector<CharRange>& ranges) {

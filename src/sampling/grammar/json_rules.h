@@ -30,6 +30,7 @@ class JsonRules {
 
   /// One character of a string, written in any way: itself, \n, \u000a, a pair of \uD83D\uDE00 counting as one.
   ExprId string_char();
+  ExprId escaped_char();  ///< those of them that begin with a backslash
   /// One character of a set, written as itself where JSON allows it, else in its shortest escape.
   ExprId one_of(const std::vector<CharRange>& ranges);
   ExprId quoted(ExprId inside);
