@@ -1,5 +1,5 @@
 // A compiled grammar over bytes: what constrained output may consist of. Made once per request from GBNF, a regular
-// expression, a JSON schema a JSON schema (json_schema.h) or a list of choices, kept by GrammarCache, followed by
+// expression, a JSON schema (json_schema.h) or a list of choices, kept by GrammarCache, followed by
 // GrammarMatcher. A Grammar is a handle of something immutable: cheap to copy, used by any number of threads.
 #pragma once
 #include <cstdint>

@@ -36,6 +36,7 @@ class GrammarStacks {
   /// Appends the places after the rule of `frame` has ended, in the same way.
   bool leave(uint32_t frame, std::vector<StackConfig>& to);
 
+  const Automaton& automaton() const { return *automaton_; }
   Mark mark() const { return {frames_.size(), returns_.size()}; }
   void cut(Mark mark) { frames_.resize(mark.frames), returns_.resize(mark.returns); }
   /// Frees the frames that `configs` does not need and renumbers those in it.

@@ -64,6 +64,7 @@ void TokenTrie::build(std::span<const std::string_view> tokens) {
       nodes_.push_back({0, i, static_cast<uint32_t>(depth + 1), static_cast<uint8_t>(text[depth])});
     }
     last = text;
+    longest_ = std::max(longest_, text.size());
   }
   close(0);
   nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(tokens_.size()), 0, 0});

@@ -32,6 +32,7 @@ class TokenTrie {
   }
   std::span<const TokenId> end_of_generation() const { return end_of_generation_; }
   size_t vocab_size() const { return vocab_size_; }
+  size_t longest() const { return longest_; }  ///< bytes of the longest token
   /// Differs between tries of a process; the same for copies of one.
   uint64_t id() const { return id_; }
 
@@ -40,7 +41,7 @@ class TokenTrie {
 
   std::vector<Node> nodes_;  // and one behind the last
   std::vector<TokenId> tokens_, end_of_generation_;
-  size_t vocab_size_;
+  size_t vocab_size_, longest_ = 0;
   uint64_t id_;
 };
 

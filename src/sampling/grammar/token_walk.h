@@ -26,10 +26,15 @@ class TokenWalk {
             FunctionRef<void(uint32_t node, bool ended)> reached);
 
  private:
+  // The places after so many bytes: one, or those in configs_ from `begin` to `end`; configs_ and the stacks end with
+  // `end` and `mark`.
   struct Level {
+    StackConfig one;  // of no state: there are several
     size_t begin, end;
     GrammarStacks::Mark mark;
   };
+  bool general_step(const Level& above, uint8_t byte, Level& below);
+
   GrammarStacks& stacks_;
   const TokenTrie& trie_;
   std::vector<StackConfig> configs_;
