@@ -74,9 +74,7 @@ ExprId JsonRules::one_of(const std::vector<CharRange>& ranges) {
     if (has(static_cast<char32_t>(kShortEscaped[i]))) ways.push_back(b_.literal(cat("\\", kShortNames[i])));
   for (char32_t c = 0; c < 0x20; ++c) {
     if (!has(c) || kShortEscaped.find(static_cast<char>(c)) != std::string_view::npos) continue;
-    const char *high = c < 0x10 ? "0" : "1", digit = "0123456789abcdef"[c % 16];
-    const char32_t lower = static_cast<char32_t>(digit), upper = lower >= 'a' ? lower - 32 : lower;
-    ways.push_back(b_.sequence({b_.literal(cat("\\u00", high)), b_.chars({{lower, lower}, {upper, upper}})}));
+    ways.push_back(code_escape(c));
   }
   return b_.choice(std::move(ways));
 }
@@ -140,9 +138,31 @@ ExprId JsonRules::value() {
 
 ExprId JsonRules::scalar_text(const json::value& scalar) {
   const std::string text = to_json(scalar);
-  if (valid_utf8_prefix(text) != text.size())
-    throw Error("JSON schema: expected UTF-8 in constants, found other bytes");
-  return b_.literal(text);
+  if (valid_utf8_prefix(text) != text.size()) throw Error("JSON schema: expected UTF-8 in constants, found other bytes");
+  std::vector<ExprId> parts;
+  for (size_t at = 0; at < text.size();) {
+    size_t end = at;
+    while (end < text.size() && static_cast<uint8_t>(text[end]) < 0x80) ++end;
+    if (end > at) parts.push_back(b_.literal(std::string_view(text).substr(at, end - at)));
+    if (end == text.size()) break;
+    const Utf8Char c = decode_valid_utf8(text.data() + end);
+    parts.push_back(b_.choice({b_.literal(std::string_view(text).substr(end, c.size)), code_escape(c.code_point)}));
+    at = end + c.size;
+  }
+  return b_.sequence(std::move(parts));
+}
+
+// \uXXXX, or two of them beyond U+FFFF.
+ExprId JsonRules::code_escape(char32_t c) {
+  if (c > 0xFFFF)
+    return b_.sequence({code_escape(0xD800 + ((c - 0x10000) >> 10)), code_escape(0xDC00 + ((c - 0x10000) & 0x3FF))});
+  std::vector<ExprId> parts{b_.literal("\\u")};
+  for (int shift = 12; shift >= 0; shift -= 4) {
+    const auto lower = static_cast<char32_t>("0123456789abcdef"[c >> shift & 15]);
+    const char32_t upper = lower >= 'a' ? lower - 32 : lower;
+    parts.push_back(b_.chars({{lower, lower}, {upper, upper}}));
+  }
+  return b_.sequence(std::move(parts));
 }
 
 ExprId JsonRules::constant(const json::value& value) { return constant(value, 0); }

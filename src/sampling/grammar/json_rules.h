@@ -25,7 +25,8 @@ class JsonRules {
   ExprId value();                                 ///< any JSON
   ExprId array();                                 ///< any array
   ExprId object();                                ///< any object
-  ExprId scalar_text(const json::value& scalar);  ///< a string, number, boolean or null in its shortest form
+  /// A string, number, boolean or null in its shortest form; what is not ASCII in a string also as \uXXXX.
+  ExprId scalar_text(const json::value& scalar);
   ExprId constant(const json::value& value);      ///< the same for arrays and objects, with white space between tokens
 
   /// One character of a string, written in any way: itself, \n, \u000a, a pair of \uD83D\uDE00 counting as one.
@@ -46,6 +47,7 @@ class JsonRules {
   template <class Make>
   ExprId once(std::optional<RuleId>& rule, const char* name, Make make);
   ExprId constant(const json::value& value, int depth);
+  ExprId code_escape(char32_t c);
 
   GrammarBuilder& b_;
   std::optional<RuleId> space_, string_, number_, integer_, value_, array_, object_;
