@@ -86,6 +86,11 @@ Tensor Model::mtp_log_probs(Context& ctx, const Tensor& hidden, const Tensor& ta
   return token_log_probs(ctx, hidden, *mtp_->head, targets);
 }
 
+void Model::for_logits(Context& ctx, const Tensor& hidden, Gradients* grads,
+                       FunctionRef<void(size_t first, const Tensor& logits)> f) const {
+  fathom::for_logits(ctx, hidden, *lm_head_, grads, f);
+}
+
 Tensor Model::mtp_logits(Context& ctx, const Tensor& hidden) const { return linear(ctx, hidden, *mtp_->head); }
 
 }  // namespace fathom

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "cache/kv_cache.h"
 #include "models/parts/part.h"
 #include "models/weights.h"
@@ -54,6 +55,9 @@ class Model {
   /// Log-probabilities [T] of targets [T] i32 (negative: none, 0) after hidden states [T, D] (ops/log_probs.h).
   Tensor log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets, float temperature = 1) const;
   Tensor mtp_log_probs(Context& ctx, const Tensor& hidden, const Tensor& targets) const;
+  /// Logits of hidden states, tile after tile, and the way back from them (ops/log_probs.h).
+  void for_logits(Context& ctx, const Tensor& hidden, Gradients* grads,
+                  FunctionRef<void(size_t first, const Tensor& logits)> f) const;
   /// The MTP module at positions i: batch.ids holds the tokens t_{i+1}, hidden the rows h_i that forward() returned.
   /// Hidden states [T, D] after the module's norm, for mtp_logits. Stores T positions of the module's layer.
   Tensor mtp_forward(Context& ctx, const Batch& batch, const Tensor& hidden, const KvLayout& cache) const;
