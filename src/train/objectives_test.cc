@@ -1,4 +1,4 @@
-// Supervised, preference and distillation losses against formulas by hand and finite differences.
+// Supervised and preference losses against formulas by hand and finite differences.
 #include "train/objectives.h"
 
 #include <cmath>
@@ -66,64 +66,6 @@ TEST(Dpo, FarMarginsStayFinite) {
   EXPECT_DOUBLE_EQ(2000, lost.loss);
   EXPECT_EQ(0, dpo_loss({zero, far, zero, zero}, 1, 1, won).chosen);
   EXPECT_EQ(0, won.loss);
-}
-
-TEST(Distillation, ValuesByHand) {
-  const std::vector<float> teacher{0.5F, 0.25F};  // the rest: 0.25
-  const std::vector<float> student{std::log(0.25F), std::log(0.25F), std::log(0.5F)};
-  const std::vector<uint8_t> counted{1};
-  double forward = 0, reverse = 0;
-  const std::vector<float> df = distillation_loss(teacher, student, 2, counted, 4, Divergence::kForward, forward);
-  EXPECT_NEAR((0.5 * std::log(2) + 0 - 0.25 * std::log(2)) / 4, forward, 1e-7);
-  EXPECT_EQ((std::vector<float>{-0.125F, -0.0625F, -0.0625F}), df);
-  const std::vector<float> dr = distillation_loss(teacher, student, 2, counted, 4, Divergence::kReverse, reverse);
-  EXPECT_NEAR((-0.25 * std::log(2) + 0 + 0.5 * std::log(2)) / 4, reverse, 1e-7);
-  EXPECT_NEAR(0.25 * (1 - std::log(2)) / 4, dr[0], 1e-7);
-  EXPECT_NEAR(0.25 / 4, dr[1], 1e-7);
-  EXPECT_NEAR(0.5 * (1 + std::log(2)) / 4, dr[2], 1e-7);
-}
-
-TEST(Distillation, EqualDistributionsHaveNoDivergence) {
-  const std::vector<float> teacher{0.5F, 0.25F, 0.125F, 0.25F, 0.25F, 0.25F};
-  std::vector<float> student;
-  for (const float p : {0.5F, 0.25F, 0.125F, 0.125F, 0.25F, 0.25F, 0.25F, 0.25F}) student.push_back(std::log(p));
-  for (const Divergence divergence : {Divergence::kForward, Divergence::kReverse}) {
-    double loss = 0;
-    distillation_loss(teacher, student, 3, std::vector<uint8_t>{1, 1}, 2, divergence, loss);
-    EXPECT_NEAR(0, loss, 1e-7);
-  }
-}
-
-TEST(Distillation, DerivativesAreThoseOfTheLoss) {
-  constexpr size_t kTop = 3, kTokens = 4;
-  std::vector<float> teacher;
-  for (size_t t = 0; t < kTokens; ++t)
-    for (const float p : {0.5F, 0.2F, 0.1F}) teacher.push_back(p / static_cast<float>(t + 1));
-  teacher.back() = 0;
-  std::vector<float> student = sixty_fourths(kTokens * (kTop + 1), 5);
-  const std::vector<uint8_t> counted{1, 1, 0, 1};
-  for (const Divergence divergence : {Divergence::kForward, Divergence::kReverse}) {
-    const auto loss = [&] {
-      double sum = 0;
-      distillation_loss(teacher, student, kTop, counted, 5, divergence, sum);
-      return sum;
-    };
-    double sum = 0;
-    const std::vector<float> got = distillation_loss(teacher, student, kTop, counted, 5, divergence, sum);
-    for (size_t i = 0; i < student.size(); ++i) EXPECT_NEAR(testing::five_point(student[i], loss), got[i], 1e-6) << i;
-  }
-}
-
-TEST(Distillation, TeachersOfNoProbabilityAreRefused) {
-  const std::vector<float> student{-1, -1, -1};
-  const std::vector<uint8_t> counted{1};
-  for (const std::vector<float>& teacher : {std::vector<float>{0.8F, 0.3F}, {-0.1F, 0.2F}, {1.5F, 0}, {NAN, 0}}) {
-    double loss = 0;
-    EXPECT_THROW(distillation_loss(teacher, student, 2, counted, 1, Divergence::kForward, loss), Error);
-  }
-  double loss = 0;  // all of the probability among the k: the rest is small, and the reverse form stays finite
-  distillation_loss(std::vector<float>{0.75F, 0.25F}, student, 2, counted, 1, Divergence::kReverse, loss);
-  EXPECT_TRUE(std::isfinite(loss));
 }
 
 }  // namespace
