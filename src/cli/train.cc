@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
 
 #include "cli/commands.h"
 #include "cli/folders.h"
@@ -40,6 +41,13 @@ std::string count_text(double n) {
   return n >= 1e4 ? number(n / 1e3, "%.3gK") : number(n, "%.0f");
 }
 
+/// Of what a stage reports beside its loss, what is shown, and the words for it.
+const std::map<std::string, const char*> kShown = {{"reward", "reward"},
+                                                   {"validation_reward", "held out"},
+                                                   {"length", "length"},
+                                                   {"cross_entropy", "cross-entropy"},
+                                                   {"validation_cross_entropy", "held out"}};
+
 class Show final : public TrainListener {
  public:
   explicit Show(const Recipe& recipe) : recipe_(recipe), terminal_(terminal_of(2)) {
@@ -64,8 +72,8 @@ class Show final : public TrainListener {
     if (s.has_mtp) line += cat("  mtp ", number(s.mtp_loss, "%.4f"));
     if (s.expert_load > 0) line += cat("  expert load ", number(s.expert_load, "%.2f"));
     for (const auto& [name, value] : s.more)
-      if (name == "reward" || name == "validation_reward" || name == "length")
-        line += cat("  ", name == "validation_reward" ? "held out" : name, " ", number(value, "%.3g"));
+      if (const auto word = kShown.find(name); word != kShown.end())
+        line += cat("  ", word->second, " ", number(value, "%.3g"));
     line += cat("  rate ", number(s.learning_rate, "%.3g"), "  norm ", number(s.gradient_norm, "%.3g"), "  ",
                 count_text(s.tokens_per_s), " tok/s");
     if (s.peak_share > 0) line += cat(" (", number(100 * s.peak_share, "%.0f"), "% of peak)");
@@ -137,6 +145,7 @@ int train(const Arguments& arguments) {
                                            : fs::path(arguments.out);
   options.cache = token_cache_folder();
   if (!recipe.model.start.empty()) options.start = find_model(recipe.model.start);
+  if (recipe.stage == "distill") options.teacher = find_model(recipe.distill.teacher);
   Show show(recipe);
   const TrainResult result = run_training(recipe, options, show);
   const TrainStep& last = show.last();

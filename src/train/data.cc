@@ -1,7 +1,9 @@
 #include "train/data.h"
 
 #include <algorithm>
+#include <fstream>
 
+#include "base/json.h"
 #include "tasks/task.h"
 #include "train/chat_data.h"
 
@@ -95,6 +97,16 @@ TrainingData conversations(const Recipe& recipe, const StartModel& model, size_t
   return out;
 }
 
+/// Whether it is JSONL whose first line is a conversation, or a prompt with its completion.
+bool holds_chats(const fs::path& path) {
+  if (path.extension() != ".jsonl") return false;
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line) && line.find_first_not_of(" \t\r") == std::string::npos) continue;
+  const json::value value = parse_json(line, path.string());
+  return value.is_object() && (value.as_object().contains("messages") || value.as_object().contains("prompt"));
+}
+
 /// A task's own answers; held-out problems for validation.
 TrainingData task_answers(const Recipe& recipe, const StartModel& model, size_t context) {
   TrainingData out;
@@ -125,8 +137,8 @@ TrainingData open_data(const Recipe& recipe, const StartModel& model, size_t con
     throw Error("training: expected a tokenizer (model.tokenizer, or one with model.start), found none");
   if (!recipe.data.task.empty()) return task_answers(recipe, model, context);
   if (recipe.data.train.empty()) throw Error("data.train: expected at least one file, found none");
-  return recipe.stage == "pretrain" ? pretraining(recipe, model, context, cache, progress)
-                                    : conversations(recipe, model, context, progress);
+  const bool texts = recipe.stage == "pretrain" || (recipe.stage == "distill" && !holds_chats(recipe.data.train[0]));
+  return texts ? pretraining(recipe, model, context, cache, progress) : conversations(recipe, model, context, progress);
 }
 
 }  // namespace fathom

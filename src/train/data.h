@@ -23,7 +23,8 @@ struct TrainingData {
 
 /// Stage pretrain: windows of `context` predictions over the texts' tokens; validation windows lie side by side, all of
 /// them or, with train.eval_batches, that many batches spread evenly. Stage sft: conversations
-/// (train/chat_data.h), or a task's own answers, judged on 256 held-out problems.
+/// (train/chat_data.h), or a task's own answers, judged on 256 held-out problems. Stage distill: conversations where
+/// the first file of data.train is JSONL of "messages" or "prompt", else texts.
 /// `cache`: where encoded texts are kept. Throws Error where a file is wrong or there is too little of it.
 TrainingData open_data(const Recipe& recipe, const StartModel& model, size_t context,
                        const std::filesystem::path& cache, const WorkProgress& progress);

@@ -23,18 +23,34 @@ TargetCounts count_targets(std::span<const Sample> samples) {
 
 TrainingForward::TrainingForward(Backend& backend, const Model& model, std::span<const Sample> samples,
                                  const ForwardOptions& options, bool tape)
-    : pool_(model.kv_layout(options.cache_type), SIZE_MAX) {
+    : backend_(backend), model_(model), options_(options), pool_(model.kv_layout(options.cache_type), SIZE_MAX) {
   pass_.balance_weight = options.balance_weight;
   pass_.recompute = options.recompute;
   lay_rows(samples, options.last_row);
-  Context ctx{.backend = backend,
-              .profile = options.profile,
-              .tape = tape ? &tape_ : nullptr,
-              .training = &pass_,
-              .adapter = options.adapter};
+  Context ctx = context(tape ? &tape_ : nullptr);
   const Tensor hidden = model.forward(ctx, {ids_, {}, positions_, rows_}, pool_.layout());
-  log_probs_ = model.log_probs(ctx, hidden, targets_, options.temperature);
+  if (options.head)
+    log_probs_ = model.log_probs(ctx, hidden, targets_, options.temperature);
+  else
+    hidden_ = hidden;
   if (options.mtp) run_mtp(ctx, model, samples, hidden);
+}
+
+Context TrainingForward::context(Tape* tape) {
+  return {
+      .backend = backend_, .profile = options_.profile, .tape = tape, .training = &pass_, .adapter = options_.adapter};
+}
+
+void TrainingForward::for_logits(Gradients* gradients, FunctionRef<void(size_t first, const Tensor& logits)> f) {
+  check(hidden_.defined(), "the forward stopped at the hidden states");
+  Context ctx = context(nullptr);
+  model_.for_logits(ctx, hidden_, gradients, f);
+}
+
+Tensor TrainingForward::logits(size_t first, size_t n) {
+  check(hidden_.defined(), "the forward stopped at the hidden states");
+  Context ctx = context(nullptr);
+  return model_.logits(ctx, hidden_.slice(first, n));
 }
 
 TrainingForward::~TrainingForward() = default;
@@ -90,7 +106,7 @@ void TrainingForward::backward(std::span<const float> dlog_probs, std::span<cons
     check(dy.size() == y.count(), "a gradient for each row");
     std::memcpy(gradients.of(y).bytes(), dy.data(), dy.size_bytes());
   };
-  seed(log_probs_, dlog_probs);
+  if (log_probs_.defined()) seed(log_probs_, dlog_probs);
   if (mtp_log_probs_.defined()) seed(mtp_log_probs_, dmtp_log_probs);
   tape_.run(gradients);
 }

@@ -20,6 +20,7 @@ struct ForwardOptions {
   const Adapter* adapter = nullptr;  ///< is trained, and the model frozen; null: the model is trained
   double balance_weight = 0;         ///< of each sequence's balance loss: alpha / sequences of the step
   bool recompute = false;            ///< activation checkpointing
+  bool head = true;       ///< false: stop at the hidden states, no log-probabilities; the loss is one of for_logits
   bool last_row = false;  ///< compute the last token too, which predicts nothing but counts in balance and loads
 };
 
@@ -35,6 +36,11 @@ class TrainingForward {
   /// have 0.
   std::span<const float> log_probs() const { return log_probs_.span<float>(); }
   std::span<const int32_t> targets() const { return targets_.span<int32_t>(); }  ///< -1: does not count
+  /// With options.head false: the logits of all rows (ops/log_probs.h); with `gradients` what f leaves in them, d loss
+  /// / d logits, goes on to the head and waits at the hidden states for backward({}, ...).
+  void for_logits(Gradients* gradients, FunctionRef<void(size_t first, const Tensor& logits)> f);
+  /// Likewise, of rows [first, first + n) alone, and without a way back.
+  Tensor logits(size_t first, size_t n);
   /// Of the MTP module, which predicts the token after the next; empty without it.
   std::span<const float> mtp_log_probs() const;
   std::span<const int32_t> mtp_targets() const;
@@ -42,19 +48,24 @@ class TrainingForward {
   /// First row of each sample in log_probs().
   const std::vector<SequenceRows>& rows() const { return rows_; }
 
-  /// Adds to the gradients what d loss / d log-probability of each row passes on. Once.
+  /// Adds to the gradients what d loss / d log-probability of each row passes on; none are given without a head. Once.
   void backward(std::span<const float> dlog_probs, std::span<const float> dmtp_log_probs, Gradients& gradients);
 
  private:
+  Context context(Tape* tape);
   void lay_rows(std::span<const Sample> samples, bool last_row);
   void run_mtp(Context& ctx, const Model& model, std::span<const Sample> samples, const Tensor& hidden);
 
+  Backend& backend_;
+  const Model& model_;
+  ForwardOptions options_;
   Tape tape_;
   TrainingPass pass_;
   KvPool pool_;
   std::vector<KvSequence> sequences_;
   std::vector<SequenceRows> rows_, mtp_rows_;
   Tensor ids_, positions_, targets_, mtp_targets_;
+  Tensor hidden_;  // [T, D]; kept without a head
   Tensor log_probs_, mtp_log_probs_;
 };
 

@@ -8,7 +8,8 @@
 //   clip_high (shares of tokens), ratio_mean, ratio_max,
 //   length_above, length_below (mean, of answers above and below their group's mean reward), equal_groups (share),
 //   verified_tokens (equal in sampler and trainer, bit for bit), preferred, validation_preferred (shares of pairs),
-//   margin, validation_margin (of dpo's rewards), joules (so far), energy_source
+//   margin, validation_margin (of dpo's rewards), cross_entropy (of distillation, whose loss is the divergence kl
+//   times temperature squared), validation_kl, validation_cross_entropy, joules (so far), energy_source
 #pragma once
 #include <cstdint>
 #include <filesystem>

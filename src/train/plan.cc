@@ -49,12 +49,21 @@ TrainingMemory training_memory(const ModelConfig& c, uint64_t trained, const Rec
   return m;
 }
 
+uint64_t teacher_memory(const ModelConfig& c, uint64_t weight_bytes, uint64_t rows) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < c.num_hidden_layers; ++i) largest = std::max(largest, layer_numbers(c, i));
+  const uint64_t pages = kv_layout(c, CacheType::kF32).bytes_per_token() * rows;
+  return weight_bytes + pages + 4 * rows * (largest + 2 * c.hidden_size);
+}
+
 uint64_t require_memory(const TrainingMemory& memory, uint64_t rows, const char* what) {
   const uint64_t available = available_memory_bytes(),
                  to_come = memory.total() - memory.optimizer - memory.parameters / 3;
   if (to_come > available)
     throw ResourceError(cat(what, ": expected ", gib(to_come), " of free memory (", gib(memory.activations),
-                            " of it for the activations of ", rows, " tokens), found ", gib(available),
+                            " of it for the activations of ", rows, " tokens",
+                            memory.teacher ? cat(", ", gib(memory.teacher), " for the teacher") : "", "), found ",
+                            gib(available),
                             "; fewer sequences at a time, a shorter context and recomputation take less"));
   return available;
 }

@@ -14,11 +14,15 @@ struct TrainingMemory {
   uint64_t optimizer = 0;    ///< moments, average
   uint64_t activations = 0;  ///< of a micro-batch, what its backward needs, and the cache pages
   uint64_t logits = 0;       ///< of a tile of tokens
-  uint64_t total() const { return parameters + optimizer + activations + logits; }
+  uint64_t teacher = 0;      ///< of stage distill: its weights and forward, and what draws answers
+  uint64_t total() const { return parameters + optimizer + activations + logits + teacher; }
 };
 
 /// `trained`: numbers that are trained; `rows`: tokens of a micro-batch.
 TrainingMemory training_memory(const ModelConfig& config, uint64_t trained, const Recipe& recipe, uint64_t rows);
+
+/// A teacher's weights, cache and one layer of its forward over `rows` tokens, in bytes.
+uint64_t teacher_memory(const ModelConfig& config, uint64_t weight_bytes, uint64_t rows);
 
 /// Throws ResourceError with the numbers, for `what`, where what is still to be allocated (all but the masters and the
 /// optimizer's state) is more than the available memory. Returns the available memory.

@@ -97,9 +97,11 @@ struct Recipe {
   } dpo;
 
   struct Distill {
-    std::string teacher, divergence = "forward";
-    int64_t top_k = 64;
-    bool on_policy = false;
+    std::string teacher, loss = "forward_kl";
+    int64_t top_k = 0;
+    double temperature = 1;
+    double on_policy = 0;
+    int64_t max_tokens = 256;
     bool operator==(const Distill&) const = default;
   } distill;
 

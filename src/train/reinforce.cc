@@ -118,10 +118,7 @@ class Reinforcement {
                                  {.threads = run_.threads(),
                                   .ctx = run_.context(),
                                   .sequences = std::min<size_t>(options_.prompts * options_.group, 64)});
-    const Tokenizer& tokenizer = *run_.state().model().tokenizer;
-    for (size_t id = 0; id < tokenizer.vocab_size(); ++id)
-      if (tokenizer.is_end_of_generation(static_cast<TokenId>(id)))
-        options_.stop_ids.push_back(static_cast<TokenId>(id));
+    options_.stop_ids = end_ids(*run_.state().model().tokenizer);
     options_.progress = [&listener](uint64_t /*done*/, uint64_t /*total*/) {
       if (listener.stop()) throw Interrupted();
     };

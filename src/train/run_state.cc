@@ -37,8 +37,8 @@ std::string contents_hash(const std::vector<std::filesystem::path>& files) {
   return hash.hex();
 }
 
-/// What decides the bits of a run: the recipe but for what changes none of them, the data, and a frozen model.
-RunIdentity identity_of(const Recipe& recipe, const std::filesystem::path& start) {
+/// What decides the bits of a run: the recipe but for what changes none of them, the data, a frozen model, a teacher.
+RunIdentity identity_of(const Recipe& recipe, const TrainOptions& options) {
   Recipe r = recipe;
   r.name.clear();
   r.energy = {};
@@ -51,7 +51,8 @@ RunIdentity identity_of(const Recipe& recipe, const std::filesystem::path& start
   return {{"recipe", hash.hex()},
           {"profile", recipe.train.profile},
           {"data", contents_hash(data)},
-          {"frozen model", recipe.lora.rank != 0 ? contents_hash({start}) : "none"}};
+          {"frozen model", recipe.lora.rank != 0 ? contents_hash({options.start}) : "none"},
+          {"teacher", recipe.stage == "distill" ? contents_hash({options.teacher}) : "none"}};
 }
 
 std::optional<AdapterMasters> adapter_of(const Recipe& recipe, const StartModel& model,
@@ -79,7 +80,7 @@ bool is_finite(const Tensor& t) {
 
 RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
     : recipe_(recipe),
-      identity_(identity_of(recipe, options.start)),
+      identity_(identity_of(recipe, options)),
       threads_(threads),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
       adapter_(adapter_of(recipe, model_, resumed_from(options, folder))),

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "train/data.h"
+#include "train/distill.h"
 #include "train/forward.h"
 #include "train/plan.h"
 #include "train/preference.h"
@@ -41,7 +42,7 @@ void add_loads(std::vector<ExpertLoad>& sums, const std::vector<ExpertLoad>& mor
   }
 }
 
-/// Next-token prediction: stages pretrain and sft.
+/// Next-token prediction: stages pretrain and sft, and distill with a teacher beside it.
 class Trainer {
  public:
   Trainer(const Recipe& recipe, const TrainOptions& options, TrainListener& listener)
@@ -49,13 +50,14 @@ class Trainer {
         recipe_(recipe),
         data_(open_data(recipe, run_.state().model(), run_.context(), options.cache, listener.data_progress())) {
     for (const std::string& note : data_.notes) listener.on_note(note);
+    if (recipe.stage == "distill") distillation_ = std::make_unique<Distillation>(run_, options.teacher);
   }
 
   TrainResult run() {
     plan();
     return run_.loop([&] { return step(); },
                      [&](TrainStep& done) {
-                       if (!data_.validation.empty()) done.validation_loss = evaluate();
+                       if (!data_.validation.empty()) evaluate(done);
                      });
   }
 
@@ -66,6 +68,7 @@ class Trainer {
     const ModelConfig& c = model.model->config();
     ForwardOptions options = run_.forward_options(model);
     options.mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0 && !model.adapter;
+    options.head = !distillation_;
     if (c.n_routed_experts) options.balance_weight = recipe_.moe.balance_alpha / static_cast<double>(sequences);
     return options;
   }
@@ -73,12 +76,14 @@ class Trainer {
   /// Refuses what does not fit, tries one micro-batch without an update, and says what is coming.
   void plan() {
     const Masters& masters = run_.state().model().masters;
-    const std::vector<Sample> batch = data_.train->batch(run_.state().progress().step);
+    std::vector<Sample> batch = data_.train->batch(run_.state().progress().step);
+    const bool draws = distillation_ && recipe_.distill.on_policy > 0;  // answers as long as the context, perhaps
     uint64_t most_rows = 0;
-    const auto parts = micro_batches(batch, most());
-    for (const std::span<const Sample> part : parts) most_rows = std::max(most_rows, rows_of(part));
+    for (const std::span<const Sample> part : micro_batches(batch, most()))
+      most_rows = std::max(most_rows, draws ? part.size() * run_.context() : rows_of(part));
     const RunState& state = run_.state();
-    const TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
+    TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
+    if (distillation_) memory.teacher = distillation_->memory_bytes(most_rows);
     TrainPlan plan{.parameters = state.trained_count(),
                    .memory_bytes = memory.total(),
                    .available_bytes = require_memory(memory, most_rows, "training"),
@@ -89,15 +94,28 @@ class Trainer {
                     state.model().frozen
                         ? cat(" parameters of an adapter beside a frozen model (", name(state.model().profile), "), ")
                         : " parameters, ",
-                    recipe_.train.batch, " sequences of up to ", run_.context(), " tokens a step, ", run_.threads(),
-                    " threads");
-    const Clock::time_point start = Clock::now();
+                    distillation_ ? distillation_->what() + ", " : "", recipe_.train.batch, " sequences of up to ",
+                    run_.context(), " tokens a step, ", run_.threads(), " threads");
+    if (distillation_) distillation_->load();
+    Clock::time_point start = Clock::now();
+    TrainStep unused;
+    if (!answered(batch, unused)) return;
+    plan.step_s = seconds_since(start);
+    start = Clock::now();
+    const auto parts = micro_batches(batch, most());
     const Snapshot model = run_.state().snapshot();
     Gradients gradients;
-    TrainStep unused;
     pass(model, parts.front(), count_targets(batch), batch.size(), &gradients, unused, {});
-    plan.step_s = seconds_since(start) * static_cast<double>(parts.size());
+    plan.step_s += seconds_since(start) * static_cast<double>(parts.size());
     run_.listener().on_plan(plan);
+  }
+
+  /// Puts the student's own answers into the batch where the recipe asks for them. False: the listener wants to stop.
+  bool answered(std::vector<Sample>& batch, TrainStep& step) {
+    if (!distillation_) return true;
+    std::optional<std::vector<Sample>> answers = distillation_->with_answers(std::move(batch), step);
+    if (answers) batch = std::move(*answers);
+    return answers.has_value();
   }
 
   /// Forward, losses and, with gradients, backward of one micro-batch.
@@ -116,9 +134,13 @@ class Trainer {
       }
       return d;
     };
-    const std::vector<float> d = derivatives(forward.log_probs(), forward.targets(), all.tokens, 1, sums.loss),
-                             d_mtp = derivatives(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens,
-                                                 recipe_.mtp.weight, sums.mtp_loss);
+    std::vector<float> d;
+    if (distillation_)
+      distillation_->add(forward, samples, all.tokens, gradients, distilled_);
+    else
+      d = derivatives(forward.log_probs(), forward.targets(), all.tokens, 1, sums.loss);
+    const std::vector<float> d_mtp =
+        derivatives(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens, recipe_.mtp.weight, sums.mtp_loss);
     sums.balance_loss += forward.pass().balance_loss;
     sums.has_mtp = !forward.mtp_log_probs().empty();
     if (on_pass) on_pass(forward.pass());
@@ -129,9 +151,11 @@ class Trainer {
     const Clock::time_point start = Clock::now();
     RunState& state = run_.state();
     const uint64_t index = state.progress().step;
-    const std::vector<Sample> batch = data_.train->batch(index);
-    const TargetCounts all = count_targets(batch);
+    std::vector<Sample> batch = data_.train->batch(index);
     TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
+    if (!answered(batch, out)) return std::nullopt;
+    const TargetCounts all = count_targets(batch);
+    distilled_ = {};
     const Snapshot model = state.snapshot();
     Gradients gradients;
     std::vector<ExpertLoad> loads;
@@ -139,13 +163,16 @@ class Trainer {
       if (run_.listener().stop()) return std::nullopt;
       pass(model, part, all, batch.size(), &gradients, out, [&](const TrainingPass& p) { add_loads(loads, p.loads); });
     }
+    if (distillation_) distillation_->report(out, distilled_, "");
     run_.update(out, model, gradients, loads);
     state.advance(static_cast<uint64_t>(all.tokens));
     out.tokens = state.progress().tokens;
     const uint64_t rows = rows_of(batch);
     if (run_.sample_due(out.step)) write_sample(out.step);
+    const uint64_t length = rows / batch.size();
     run_.log().measure(out, rows,
-                       training_operations(*model.model, rows, rows / batch.size(), model.adapter != nullptr),
+                       training_operations(*model.model, rows, length, model.adapter != nullptr) +
+                           (distillation_ ? distillation_->operations(rows, length) : 0),
                        seconds_since(start));
     return out;
   }
@@ -165,20 +192,24 @@ class Trainer {
     run_.write_sample(step, run_.state().model().tokenizer->decode(answers.front().ids) + "\n");
   }
 
-  double evaluate() {
+  void evaluate(TrainStep& out) {
     const Snapshot model = run_.state().judged();
     const TargetCounts all = count_targets(data_.validation);
     TrainStep sums;
+    distilled_ = {};
     const size_t most =
         static_cast<size_t>(recipe_.train.micro_batch ? recipe_.train.micro_batch : recipe_.train.batch);
     for (const std::span<const Sample> part : micro_batches(data_.validation, most))
       pass(model, part, all, data_.validation.size(), nullptr, sums, {});
-    return sums.loss;
+    out.validation_loss = sums.loss;
+    if (distillation_) distillation_->report(out, distilled_, "validation_");
   }
 
   Run run_;
   const Recipe& recipe_;
   TrainingData data_;
+  std::unique_ptr<Distillation> distillation_;  // null: the stage has no teacher
+  DistillSums distilled_;                       // of the step or evaluation that runs
 };
 
 }  // namespace
@@ -186,8 +217,10 @@ class Trainer {
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage == "dpo") return run_preferences(recipe, options, listener);
-  if (recipe.stage != "pretrain" && recipe.stage != "sft")
-    throw Error(cat("stage: expected pretrain, sft, dpo or grpo, found ", recipe.stage, ", which is not built yet"));
+  if (recipe.stage == "rejection")
+    throw Error("stage: expected pretrain, sft, distill, dpo or grpo, found rejection, which is not built yet");
+  if (recipe.stage == "distill" && recipe.distill.on_policy > 0 && recipe.lora.rank != 0)
+    throw Error("distill.on_policy: expected 0 with lora.rank, an adapter draws no answers yet");
   if (recipe.train.sample_every != 0 && recipe.lora.rank != 0)
     throw Error("train.sample_every: expected 0 with lora.rank, samples of an adapter are not written yet");
   return Trainer(recipe, options, listener).run();

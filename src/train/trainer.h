@@ -16,11 +16,12 @@
 namespace fathom {
 
 struct TrainOptions {
-  std::filesystem::path folder;  ///< of the run
-  bool resume = false;           ///< go on in a run folder; its own recipe is taken
-  std::filesystem::path start;   ///< folder of model.start, found by the caller; empty: new weights
-  std::filesystem::path cache;   ///< where encoded texts are kept
-  size_t threads = 0;            ///< 0: the recipe's, else physical cores
+  std::filesystem::path folder;   ///< of the run
+  bool resume = false;            ///< go on in a run folder; its own recipe is taken
+  std::filesystem::path start;    ///< folder of model.start, found by the caller; empty: new weights
+  std::filesystem::path teacher;  ///< folder or file of distill.teacher, found likewise; empty: the stage has none
+  std::filesystem::path cache;    ///< where encoded texts are kept
+  size_t threads = 0;             ///< 0: the recipe's, else physical cores
 };
 
 /// Before the first step.
@@ -69,9 +70,9 @@ struct TrainResult {
   std::filesystem::path checkpoint;  ///< the newest
 };
 
-/// Runs a recipe of stage pretrain, sft, dpo or grpo to its end. Throws Error for wrong recipes, models and data;
-/// ResourceError with the numbers where memory does not suffice; Error naming step and tensor where a loss or gradient
-/// is no number or jumps and the recipe says stop: the state before that step is saved then.
+/// Runs a recipe of stage pretrain, sft, distill, dpo or grpo to its end. Throws Error for wrong recipes, models and
+/// data; ResourceError with the numbers where memory does not suffice; Error naming step and tensor where a loss or
+/// gradient is no number or jumps and the recipe says stop: the state before that step is saved then.
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener);
 
 }  // namespace fathom

@@ -252,6 +252,72 @@ class Train(unittest.TestCase):
             self.assertEqual((self.folder / f"{name}-killed" / file).read_bytes(),
                              (self.folder / name / file).read_bytes())
 
+    def test_distillation(self):
+        """From a llama's distributions to a model of V3's shape, half of the texts the student's own: it comes nearer to
+        the teacher, and a killed run has the same bits, as have other threads, micro-batches and recomputation."""
+        self.assertEqual(self.train("teacher", "--set", "optimizer.ema_decay=0")[0], 0)
+        teacher = self.folder / "teacher/checkpoints/step-24"
+        distill = f"""
+            stage = "distill"
+            model = {{config = "config.json", tokenizer = "characters"}}
+            data = {{train = ["text.txt"], validation_fraction = 0.1, context = 16}}
+            distill = {{teacher = "{teacher}", on_policy = 0.5, max_tokens = 8}}
+            optimizer.learning_rate = 1e-2
+            train = {{steps = 12, batch = 4, save_every = 4, threads = 2}}"""
+        self.write(V3, distill)
+        code, _, error = self.train("whole")
+        self.assertEqual(code, 0, error)
+        self.assertIn("forward_kl from llama (exact)", error)
+        lines = [json.loads(line) for line in (self.folder / "whole/metrics.jsonl").read_text().splitlines()[1:]]
+        self.assertEqual(len(lines), 12)
+        for line in lines:
+            self.assertTrue(line["loss"] == line["kl"] > 0 and line["cross_entropy"] > 0 and 1 <= line["length"] <= 8)
+        judged = [line for line in lines if "validation_kl" in line]
+        self.assertEqual([line["step"] for line in judged], [4, 8, 12])
+        self.assertLess(judged[-1]["validation_kl"], 0.7 * judged[0]["validation_kl"])
+        self.assertLess(judged[-1]["validation_cross_entropy"], judged[0]["validation_cross_entropy"])
+        process = self.start(self.folder / "recipe.toml", "--out", self.folder / "killed")
+        while process.poll() is None and not (self.folder / "killed/checkpoints/step-4").exists():
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        code, _, error = run("train", "--resume", self.folder / "killed")
+        self.assertEqual(code, 0, error)
+        self.assertEqual(self.weights("killed", 12), self.weights("whole", 12))
+        code, _, error = self.train("otherwise", "--set", "train.threads=1", "--set", "train.micro_batch=1", "--set",
+                                    "train.recompute=true")
+        self.assertEqual(code, 0, error)
+        self.assertEqual(self.weights("otherwise", 12), self.weights("whole", 12))
+
+        (self.folder / "other.txt").write_text(TEXT.replace("q", "Q"))
+        code, _, error = self.train("other", "--set", f"data.train={self.folder / 'other.txt'}")
+        self.assertEqual(code, 1)
+        self.assertRegex(error, f"distill.teacher: {teacher}: expected the student's tokenizer, where id 3 is \"Q\"")
+
+    def test_distillation_of_answers(self):
+        """A quantised teacher, conversations, and an adapter that learns."""
+        self.assertEqual(self.train("base", "--set", "train.steps=4", "--set", "optimizer.ema_decay=0")[0], 0)
+        base, teacher = self.folder / "base/checkpoints/step-4", self.folder / "teacher.gguf"
+        code, _, error = run("convert", base, teacher, "--type", "q8_0")
+        self.assertEqual(code, 0, error)
+        (self.folder / "pairs.jsonl").write_text("".join(
+            json.dumps({"prompt": "to be", "completion": ", or " + "not" * n}) + "\n" for n in range(1, 9)))
+        self.write(CONFIG, f"""
+            stage = "distill"
+            model.start = "{base}"
+            lora = {{rank = 2, targets = ["q_proj", "down_proj"]}}
+            data.train = ["pairs.jsonl"]
+            distill = {{teacher = "{teacher}", loss = "reverse_kl", top_k = 5, temperature = 2}}
+            train = {{steps = 2, batch = 4}}""")
+        code, printed, error = self.train("adapter", "--json")
+        self.assertEqual(code, 0, error)
+        self.assertIn("reverse_kl from llama (int8)", error)
+        lines = [json.loads(line) for line in (self.folder / "adapter/metrics.jsonl").read_text().splitlines()[1:]]
+        self.assertAlmostEqual(lines[0]["loss"], 4 * lines[0]["kl"], 12)
+        self.assertLess(lines[0]["kl"], 1e-3, "the teacher is the student, rounded")
+        code, _, error = self.train("refused", "--set", "distill.on_policy=1")
+        self.assertIn("distill.on_policy", error)
+
     def test_other_data_is_not_gone_on_with(self):
         self.assertEqual(self.train("run", "--set", "train.steps=6")[0], 0)
         recipe = self.folder / "run" / "recipe.toml"
