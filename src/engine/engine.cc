@@ -87,7 +87,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   }
   engine->model_ = load_weights(*checkpoint, options, info);
   if (adapter) {
-    engine->adapter_ = std::make_unique<const Adapter>(make_adapter(*adapter, *engine->model_));
+    engine->adapter_ = std::make_shared<const Adapter>(make_adapter(*adapter, *engine->model_));
     info.adapter = describe_adapter(options.adapter, *adapter);
   }
   if (!info.weights_id.empty())
@@ -97,7 +97,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path, const En
   return engine;
 }
 
-std::unique_ptr<Engine> Engine::from_model(std::unique_ptr<const Model> model,
+std::unique_ptr<Engine> Engine::from_model(std::shared_ptr<const Model> model,
                                            std::unique_ptr<const Tokenizer> tokenizer, const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine);
   engine->info_.description = "a model in memory";
@@ -134,13 +134,13 @@ void Engine::make_pool() {
   prefixes_ = std::make_unique<PrefixCache>(*pool_, info_.numerics_id);
 }
 
-void Engine::publish(std::unique_ptr<const Model> model) {
+void Engine::publish(std::shared_ptr<const Model> model, std::shared_ptr<const Adapter> adapter) {
   prefixes_->clear();
   check(pool_->used_pages() == 0, "no session holds positions of the model before");
   check(model->config().vocab_size == config().vocab_size && model->config().hidden_size == config().hidden_size &&
             model->kv_layout(info_.cache_type).page_bytes == kv_layout().page_bytes,
         "a published model has the configuration of the one before");
-  model_ = std::move(model);
+  model_ = std::move(model), adapter_ = std::move(adapter);
 }
 
 const Tokenizer& Engine::tokenizer() const {

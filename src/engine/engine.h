@@ -68,9 +68,9 @@ class Engine {
 
   /// An engine around a model in memory, such as a trainer's snapshot; its weights are not copied. Computes as training
   /// does unless asked otherwise: exact, with a cache of f32. `tokenizer`: null where there is none; generation then
-  /// ends by the configuration's eos_token_ids alone. Of the options, what concerns files is not read. Throws as load
-  /// does.
-  static std::unique_ptr<Engine> from_model(std::unique_ptr<const Model> model,
+  /// ends by the configuration's eos_token_ids alone. Of the options, what concerns files is not read; an adapter comes
+  /// by publish. Throws as load does.
+  static std::unique_ptr<Engine> from_model(std::shared_ptr<const Model> model,
                                             std::unique_ptr<const Tokenizer> tokenizer, const EngineOptions& options);
 
   const EngineInfo& info() const { return info_; }
@@ -92,9 +92,10 @@ class Engine {
   void set_chat_template(std::string source);
 
   // ---- for the compute thread
-  /// Computes with another model of the same configuration from now on, such as a trainer's next snapshot; the old one
-  /// is freed. No session may hold cached positions: they were computed with the old weights.
-  void publish(std::unique_ptr<const Model> model);
+  /// Computes with another model of the same configuration from now on, such as a trainer's next snapshot, and with the
+  /// adapter beside it (made for that model; null: none). The old ones are let go. No session may hold cached
+  /// positions: they were computed with the old weights.
+  void publish(std::shared_ptr<const Model> model, std::shared_ptr<const Adapter> adapter = nullptr);
   Context context() {
     return {.backend = *backend_, .profile = info_.profile, .arenas = &arenas_, .adapter = adapter_.get()};
   }
@@ -113,8 +114,8 @@ class Engine {
   size_t prefill_chunk_ = 512, pool_pages_ = 0;
   PassCost pass_cost_;
   GenerationConfig generation_config_;
-  std::unique_ptr<const Model> model_;
-  std::unique_ptr<const Adapter> adapter_;             // null: none
+  std::shared_ptr<const Model> model_;
+  std::shared_ptr<const Adapter> adapter_;             // null: none
   std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none
   std::unique_ptr<const ChatTemplate> chat_template_;  // null: the model has none
   OutputFormat output_format_;

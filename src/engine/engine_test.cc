@@ -55,5 +55,24 @@ TEST(Engine, AroundAModelInMemoryComputesAsFromTheFile) {
   }
 }
 
+TEST(Engine, APublishedAdapterComputesAsFromItsFile) {
+  const std::filesystem::path golden = testing::golden_dir(), adapter = golden / "lora" / "llama-tied";
+  if (!exists(adapter)) GTEST_SKIP() << "needs golden adapter llama-tied";
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(golden / "models" / "llama-tied");
+  const EngineOptions options{.profile = Profile::kExact, .threads = 1, .ctx = 130};
+  EngineOptions adapted = options;
+  adapted.adapter = adapter;
+  const std::vector<float> plain = first_logits(*Engine::load(golden / "models" / "llama-tied", options)),
+                           want = first_logits(*Engine::load(golden / "models" / "llama-tied", adapted));
+  EXPECT_NE(want, plain);
+  const std::shared_ptr<const Model> model = load_model(*checkpoint);
+  const std::unique_ptr<Engine> engine = Engine::from_model(model, nullptr, options);
+  EXPECT_EQ(first_logits(*engine), plain);
+  engine->publish(model, std::make_shared<const Adapter>(make_adapter(read_peft_adapter(adapter), *model)));
+  EXPECT_EQ(first_logits(*engine), want);
+  engine->publish(model);
+  EXPECT_EQ(first_logits(*engine), plain);
+}
+
 }  // namespace
 }  // namespace fathom
