@@ -1,11 +1,6 @@
 #include "train/metrics.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/error.h"
@@ -17,12 +12,6 @@ namespace {
 constexpr const char* kFormat = "fathom.metrics";
 constexpr int64_t kVersion = 1;
 constexpr uint64_t kMaxBytes = uint64_t{4} << 30;
-
-[[noreturn]] void failed(const std::filesystem::path& path, const char* doing) {
-  const std::string message = cat(path.string(), ": ", doing, ": ", std::strerror(errno));
-  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) throw ResourceError(message);
-  throw Error(message);
-}
 
 /// JSON has no NaN and no infinity.
 json::value finite(const json::value& value) {
@@ -81,45 +70,28 @@ Metrics read_metrics(const std::filesystem::path& path) {
   return read_until(path, std::numeric_limits<int64_t>::max()).metrics;
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, const json::object& header) : path_(path) {
-  if (std::filesystem::exists(path_)) throw Error(cat(path_.string(), ": expected no such file, found one"));
+MetricsLog::MetricsLog(const std::filesystem::path& path, const json::object& header) {
+  if (std::filesystem::exists(path)) throw Error(cat(path.string(), ": expected no such file, found one"));
   json::object line{{"format", kFormat}, {"version", kVersion}};
   for (const auto& [key, value] : header) line[key] = value;
   const std::string text = line_text(line);
-  AtomicFile file(path_);  // a process killed here leaves no file without a header
+  AtomicFile file(path);  // a process killed here leaves no file without a header
   file.write(text.data(), text.size());
   file.commit();
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (fd_ < 0) failed(path_, "cannot be written");
+  file_ = std::make_unique<LineFile>(path, text.size());
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t last_step) : path_(path) {
+MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t last_step) {
   const Read kept = read_until(path, last_step);
   if (!kept.metrics.steps.empty()) last_step_ = kept.metrics.steps.back().at("step").to_number<int64_t>();
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (fd_ < 0) failed(path_, "cannot be written");
-  if (::ftruncate(fd_, static_cast<off_t>(kept.end)) != 0) failed(path_, "cannot be cut");
-}
-
-MetricsLog::~MetricsLog() {
-  if (fd_ >= 0) ::close(fd_);
+  file_ = std::make_unique<LineFile>(path, kept.end);
 }
 
 void MetricsLog::append(const json::object& line) {
   const json::value* step = line.if_contains("step");
   check(step && step->is_int64() && step->get_int64() > last_step_, "steps of metrics ascend");
-  const std::string text = line_text(line);
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t n = ::write(fd_, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) failed(path_, "writing failed");
-    done += static_cast<size_t>(n);
-  }
+  file_->append(line_text(line));
   last_step_ = step->get_int64();
-}
-
-void MetricsLog::sync() {
-  if (::fsync(fd_) != 0) failed(path_, "writing failed");
 }
 
 }  // namespace fathom

@@ -10,14 +10,19 @@
 //   verified_tokens (equal in sampler and trainer, bit for bit), preferred, validation_preferred (shares of pairs),
 //   margin, validation_margin (of dpo's rewards), cross_entropy (of distillation, whose loss is the divergence kl
 //   times temperature squared), validation_kl, validation_cross_entropy, joules (so far), energy_source
+// Of stage reject, whose step counts prompts: reward, length, truncated (of the batch), answers, answers_truncated,
+//   answers_wrong, answers_easy, answers_unreadable, answers_duplicate, answers_surplus, answers_kept (so far), bytes
+//   (of answers.jsonl)
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "train/line_file.h"
 
 namespace fathom {
 
@@ -36,18 +41,14 @@ class MetricsLog {
   MetricsLog(const std::filesystem::path& path, const json::object& header);
   /// Goes on with an existing file: lines of steps after `last_step` and a half-written last line are cut off.
   MetricsLog(const std::filesystem::path& path, int64_t last_step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
   /// Appends one line, whole unless the process or disk dies meanwhile. Numbers that are not finite become null.
   /// `line` has an integer "step" above that of the line before. Throws ResourceError where the disk is full.
   void append(const json::object& line);
   /// Returns when all lines are on the disk. Called before a checkpoint is made visible.
-  void sync();
+  void sync() { file_->sync(); }
 
  private:
-  std::filesystem::path path_;
-  int fd_ = -1;
+  std::unique_ptr<LineFile> file_;
   int64_t last_step_ = -1;
 };
 
