@@ -2,12 +2,11 @@
 
 #include <chrono>
 
-#include "tasks/reward_program.h"
-#include "tasks/task.h"
+#include "base/clock.h"
 #include "train/balance.h"
 #include "train/grpo.h"
-#include "train/json_lines.h"
 #include "train/plan.h"
+#include "train/problems.h"
 #include "train/run.h"
 
 namespace fathom {
@@ -17,64 +16,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kHeldOutProblems = 128;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// Problems of a JSONL file: {"prompt": "...", "answer": "..."}, the answer for the program that grades.
-std::vector<Example> read_problems(const std::vector<std::string>& files) {
-  std::vector<Example> out;
-  for (const std::string& file : files)
-    for_each_json_line(file, [&](const JsonObject& line, uint64_t /*bytes*/) {
-      out.push_back({line.what(), line.string("prompt"), line.string_or("answer", "")});
-    });
-  if (out.empty()) throw Error("data.train: expected at least one problem, found none");
-  return out;
+ProblemSource source_of(const Recipe& recipe, Split split) {
+  const bool held_out = split == Split::kHeldOut && !recipe.data.validation.empty();
+  return {recipe.grpo.task, held_out ? recipe.data.validation : recipe.data.train, recipe.grpo.reward_program, split,
+          static_cast<uint64_t>(recipe.seed)};
 }
-
-/// The problems of a task, or of files, as token ids; graded by the task's verifier or by the recipe's program.
-class RecipeProblems final : public Problems {
- public:
-  RecipeProblems(const Recipe& recipe, const StartModel& model, Split split)
-      : model_(model), split_(split), seed_(static_cast<uint64_t>(recipe.seed)) {
-    const bool held_out = split == Split::kHeldOut && !recipe.data.validation.empty();
-    if (!recipe.grpo.task.empty())
-      task_ = make_task(recipe.grpo.task);
-    else
-      from_files_ = read_problems(held_out ? recipe.data.validation : recipe.data.train);
-    if (!recipe.grpo.reward_program.empty())
-      program_ = std::make_unique<RewardProgram>(std::vector<std::string>{recipe.grpo.reward_program});
-  }
-
-  std::vector<TokenId> prompt(uint64_t index) override {
-    const std::string text = example(index).prompt;
-    const Tokenizer& tokenizer = *model_.tokenizer;
-    if (!model_.chat_template) return tokenizer.encode(text);
-    json::object request{{"messages", json::array{json::object{{"role", "user"}, {"content", text}}}},
-                         {"add_generation_prompt", true}};
-    return tokenizer.encode(model_.chat_template->render(request));
-  }
-
-  double reward(uint64_t index, const Rollout& answer) override {
-    const Example problem = example(index);
-    std::span<const TokenId> ids = answer.completion();
-    if (!ids.empty() && model_.tokenizer->is_end_of_generation(ids.back())) ids = ids.first(ids.size() - 1);
-    const std::string text = model_.tokenizer->decode(ids);
-    if (!program_) return task_->reward(problem, text).reward;
-    const RewardRequest request{problem.prompt, text, problem.answer};
-    return program_->rewards({&request, 1}).front();
-  }
-
- private:
-  Example example(uint64_t index) const {
-    return task_ ? task_->example(split_, seed_, index) : from_files_[index % from_files_.size()];
-  }
-
-  std::unique_ptr<const Task> task_;  // null: from_files_
-  std::vector<Example> from_files_;
-  const StartModel& model_;
-  Split split_;
-  uint64_t seed_;
-  std::unique_ptr<RewardProgram> program_;  // null: the task grades
-};
 
 GrpoOptions options_of(const Recipe& recipe) {
   const Recipe::Grpo& g = recipe.grpo;
@@ -111,8 +57,8 @@ class Reinforcement {
       : run_(recipe, options, listener),
         recipe_(recipe),
         options_(options_of(recipe)),
-        problems_(recipe, checked(run_.state().model()), Split::kTrain),
-        held_out_(recipe, run_.state().model(), Split::kHeldOut) {
+        problems_(source_of(recipe, Split::kTrain), tokenizer(), run_.state().model().chat_template.get()),
+        held_out_(source_of(recipe, Split::kHeldOut), tokenizer(), run_.state().model().chat_template.get()) {
     require_valid(options_);
     engine_ = Engine::from_model(run_.state().model().masters.snapshot(run_.threads()), nullptr,
                                  {.threads = run_.threads(),
@@ -131,9 +77,9 @@ class Reinforcement {
   }
 
  private:
-  static const StartModel& checked(const StartModel& model) {
-    if (!model.tokenizer) throw Error("training: expected a tokenizer with model.start, found none");
-    return model;
+  const Tokenizer& tokenizer() {
+    if (!run_.state().model().tokenizer) throw Error("training: expected a tokenizer with model.start, found none");
+    return *run_.state().model().tokenizer;
   }
 
   void plan() {
