@@ -58,6 +58,11 @@ class Show final : public TrainListener {
     encoding_.reset();
     const double left_s = plan.step_s * static_cast<double>(plan.steps - plan.first_step);
     print_err(sanitized(plan.what) + "\n");
+    if (plan.step_s == 0) {
+      print_err(cat("memory about ", gib(plan.memory_bytes), " of ", gib(plan.available_bytes), " free",
+                    plan.first_step ? cat("; goes on behind prompt ", plan.first_step) : "", "\n"));
+      return;
+    }
     print_err(cat("memory about ", gib(plan.memory_bytes), " of ", gib(plan.available_bytes), " free; about ",
                   number(plan.step_s, "%.2g"), " s a step, ", duration_text(left_s), " for ",
                   plan.steps - plan.first_step, " steps", plan.first_step ? cat(" from step ", plan.first_step) : "",
@@ -66,6 +71,7 @@ class Show final : public TrainListener {
 
   void on_step(const TrainStep& s) override {
     steps_ = s.steps - s.step, last_ = s;
+    if (!s.trains) return on_drawn(s);
     const double per_step = s.seconds / static_cast<double>(s.step);
     std::string line = cat("step ", s.step, "/", s.steps, "  loss ", number(s.loss, "%.4f"));
     if (s.validation_loss) line += cat("  validation ", number(*s.validation_loss, "%.4f"));
@@ -97,7 +103,7 @@ class Show final : public TrainListener {
     }
   }
   void on_note(const std::string& text) override {
-    encoding_.reset();
+    encoding_.reset(), drawing_.reset();
     clear();
     print_err("note: " + sanitized(text) + "\n");
   }
@@ -111,16 +117,38 @@ class Show final : public TrainListener {
     return [this](uint64_t done, uint64_t total) { encoding_->step(done, total); };
   }
 
+  WorkProgress drawing_progress() override {
+    drawing_.emplace("drawing");
+    return [this](uint64_t done, uint64_t total) {
+      if (drawing_) drawing_->step(done, total);
+    };
+  }
+
   const TrainStep& last() const { return last_; }
 
  private:
+  /// Of stage reject: a line now and then, above the bar.
+  void on_drawn(const TrainStep& s) {
+    if (shown_ != Clock::time_point() && steps_ != 0 && Clock::now() - shown_ < std::chrono::seconds(10)) return;
+    const auto count = [&](std::string_view name) {
+      const auto found = std::find_if(s.more.begin(), s.more.end(), [&](const auto& m) { return m.first == name; });
+      return found == s.more.end() ? 0 : found->second;
+    };
+    if (drawing_) drawing_->clear();
+    const double answers = count("answers"), wrong = count("answers_wrong") + count("answers_truncated");
+    print_err(cat("prompt ", s.step, "/", s.steps, "  right ", number(100 * (answers - wrong) / answers, "%.3g"),
+                  "%  kept ", number(count("answers_kept"), "%.0f"), " of ", number(answers, "%.0f"), "  length ",
+                  number(count("length"), "%.3g"), "  ", count_text(s.tokens_per_s), " tok/s  ",
+                  number(s.joules / 3600, "%.3g"), " Wh\n"));
+    shown_ = Clock::now();
+  }
   void clear() {
     if (dirty_) print_err("\r\x1b[K");
     dirty_ = false;
   }
   const Recipe& recipe_;
   Terminal terminal_;
-  std::optional<LongWork> encoding_;
+  std::optional<LongWork> encoding_, drawing_;
   TrainStep last_;
   int64_t steps_ = 0;
   Clock::time_point shown_{};
@@ -149,6 +177,7 @@ int train(const Arguments& arguments) {
   Show show(recipe);
   const TrainResult result = run_training(recipe, options, show);
   const TrainStep& last = show.last();
+  const bool draws = recipe.stage == "reject";
   print_err(cat("energy: ", number(last.joules / 3600, "%.3g"), " Wh (", last.energy_source, ")\n"));
   if (arguments.as_json) {
     json::object out{{"format", "fathom.train"},
@@ -156,18 +185,23 @@ int train(const Arguments& arguments) {
                      {"folder", options.folder.string()},
                      {"step", result.step},
                      {"stopped", result.stopped},
-                     {"loss", result.loss},
+                     {"loss", draws ? json::value() : json::value(result.loss)},
                      {"checkpoint", result.checkpoint.string()}};
+    if (draws) out["answers"] = run_answers_path(options.folder).string();
     out["validation_loss"] = result.validation_loss ? json::value(*result.validation_loss) : json::value();
     print_out(to_json(out) + "\n");
+  }
+  if (!result.stopped && draws) {
+    print_err(cat("done: ", sanitized(run_answers_path(options.folder).string()), " is training data for stage sft\n"));
+    return 0;
   }
   if (!result.stopped) {
     print_err(cat("done: ", sanitized(options.folder.string()), "/report.html shows the run; fathom run ",
                   sanitized(result.checkpoint.string()), " answers with it\n"));
     return 0;
   }
-  print_err(cat("stopped after step ", result.step, "; fathom train --resume ", sanitized(options.folder.string()),
-                " goes on\n"));
+  print_err(cat("stopped after ", draws ? "prompt " : "step ", result.step, "; fathom train --resume ",
+                sanitized(options.folder.string()), " goes on\n"));
   return 130;
 }
 

@@ -175,7 +175,9 @@ void require_consistent(const Recipe& r, const std::string& file) {
   const auto require = [&](bool ok, const auto&... message) {
     if (!ok) throw Error(cat(file, ": ", message...));
   };
-  const bool rewarded = r.stage == "grpo" || r.stage == "rejection";
+  const bool rejects = r.stage == "reject", rewarded = rejects || r.stage == "grpo";
+  const std::string& task = rejects ? r.reject.task : r.grpo.task;
+  const std::string& program = rejects ? r.reject.reward_program : r.grpo.reward_program;
   require(r.model.config.empty() != r.model.start.empty(),
           "model: expected one of config (weights are drawn) and start (a model), found ",
           r.model.config.empty() ? "neither" : "both");
@@ -187,8 +189,17 @@ void require_consistent(const Recipe& r, const std::string& file) {
   require(r.data.task.empty() || (taught && r.data.train.empty()),
           "data.task: expected stage sft and no data.train beside it, found stage ", r.stage, " and ",
           r.data.train.size(), " files");
-  require(!rewarded || !r.grpo.task.empty() || (!r.grpo.reward_program.empty() && !r.data.train.empty()),
-          "grpo.task: expected a task, or grpo.reward_program and data.train, for stage ", r.stage, ", found neither");
+  require(!rewarded || !task.empty() || (!program.empty() && !r.data.train.empty()), r.stage,
+          ".task: expected a task, or ", r.stage, ".reward_program and data.train, for stage ", r.stage,
+          ", found neither");
+  require(!rejects || r.reject.prompts > 0 || task.empty(),
+          "reject.prompts: expected at least 1 beside reject.task, whose problems do not end, found 0");
+  require(!rejects || !r.model.start.empty(), "model.start: expected a model for stage reject, found none");
+  require(!rejects || r.lora.rank == 0, "lora.rank: expected 0 for stage reject, which trains nothing, found ",
+          r.lora.rank);
+  require(!rejects || r.train.sample_every == 0,
+          "train.sample_every: expected 0 for stage reject, whose answers are in answers.jsonl, found ",
+          r.train.sample_every);
   require(r.data.validation.empty() || r.data.validation_fraction == 0,
           "data.validation_fraction: expected 0 beside data.validation, found ", r.data.validation_fraction);
   require(r.stage != "distill" || !r.distill.teacher.empty(),

@@ -91,6 +91,17 @@ struct Recipe {
     bool operator==(const Grpo&) const = default;
   } grpo;
 
+  struct Reject {
+    std::string task, reward_program;
+    int64_t prompts = 0, samples = 8;
+    double temperature = 1;
+    int64_t max_tokens = 256;
+    double min_reward = 1;
+    int64_t keep = 0;
+    bool drop_all_right = false, readable = true;
+    bool operator==(const Reject&) const = default;
+  } reject;
+
   struct Dpo {
     double beta = 0.1;
     bool operator==(const Dpo&) const = default;

@@ -18,7 +18,7 @@ constexpr double kUnused = 0;  // the range of what is no number
 // clang-format off
 constexpr RecipeKey kKeys[] = {
     {"", "stage", [](Recipe& r) -> RecipeSlot { return &r.stage; }, "what is trained, and how",
-     kUnused, kUnused, kChoice, "pretrain|sft|grpo|dpo|distill|rejection"},
+     kUnused, kUnused, kChoice, "pretrain|sft|grpo|dpo|distill|reject"},
     {"", "name", [](Recipe& r) -> RecipeSlot { return &r.name; }, "of the run; \"\": the recipe file's name"},
     {"", "seed", [](Recipe& r) -> RecipeSlot { return &r.seed; }, "of weights, data order and sampling",
      0, 9223372036854774784.0},
@@ -73,7 +73,7 @@ constexpr RecipeKey kKeys[] = {
      "of an exponential average of the weights; 0: none", 0, kBelowOne},
 
     {"train", "steps", [](Recipe& r) -> RecipeSlot { return &r.train.steps; }, "updates of the weights", 1, 1e12},
-    {"train", "batch", [](Recipe& r) -> RecipeSlot { return &r.train.batch; }, "sequences per step", 1, 1e9},
+    {"train", "batch", [](Recipe& r) -> RecipeSlot { return &r.train.batch; }, "sequences per step; reject: prompts at once", 1, 1e9},
     {"train", "micro_batch", [](Recipe& r) -> RecipeSlot { return &r.train.micro_batch; },
      "sequences computed at once; 0: the batch", 0, 1e9},
     {"train", "eval_every", [](Recipe& r) -> RecipeSlot { return &r.train.eval_every; },
@@ -143,6 +143,25 @@ constexpr RecipeKey kKeys[] = {
     {"grpo", "task", [](Recipe& r) -> RecipeSlot { return &r.grpo.task; }, "prompts and verifier, by name"},
     {"grpo", "reward_program", [](Recipe& r) -> RecipeSlot { return &r.grpo.reward_program; },
      "a program of yours that grades, run in a sandbox", kUnused, kUnused, kPath},
+
+    {"reject", "task", [](Recipe& r) -> RecipeSlot { return &r.reject.task; }, "prompts and verifier, by name"},
+    {"reject", "reward_program", [](Recipe& r) -> RecipeSlot { return &r.reject.reward_program; },
+     "a program of yours that grades, run in a sandbox", kUnused, kUnused, kPath},
+    {"reject", "prompts", [](Recipe& r) -> RecipeSlot { return &r.reject.prompts; },
+     "that are answered; 0: all of data.train", 0, 4294967295},
+    {"reject", "samples", [](Recipe& r) -> RecipeSlot { return &r.reject.samples; }, "answers drawn to each", 1, 1e6},
+    {"reject", "temperature", [](Recipe& r) -> RecipeSlot { return &r.reject.temperature; }, "of the answers",
+     kAboveZero, 100},
+    {"reject", "max_tokens", [](Recipe& r) -> RecipeSlot { return &r.reject.max_tokens; },
+     "of an answer; a longer one is not kept", 1, 1e9},
+    {"reject", "min_reward", [](Recipe& r) -> RecipeSlot { return &r.reject.min_reward; },
+     "that makes an answer right", -1e6, 1e6},
+    {"reject", "keep", [](Recipe& r) -> RecipeSlot { return &r.reject.keep; },
+     "right answers to a prompt, the first ones; 0: all"},
+    {"reject", "drop_all_right", [](Recipe& r) -> RecipeSlot { return &r.reject.drop_all_right; },
+     "keep none to a prompt whose answers are all right"},
+    {"reject", "readable", [](Recipe& r) -> RecipeSlot { return &r.reject.readable; },
+     "keep no thinking that mixes languages, or has code or long paragraphs"},
 
     {"dpo", "beta", [](Recipe& r) -> RecipeSlot { return &r.dpo.beta; }, "strength of the tie to the reference",
      kAboveZero, 1e6},

@@ -89,7 +89,7 @@ TEST_F(Recipes, NamesWhatIsWrong) {
             ":2: optimiser.eps: expected a key of a recipe, found an unknown one (the nearest known is optimizer.eps)");
   EXPECT_EQ(refusal("train = 3\n"), ":1: train: expected a section [train], found 3");
   EXPECT_EQ(refusal("stage = 'rl'\n"),
-            ":1: stage: expected one of pretrain, sft, grpo, dpo, distill, rejection, found 'rl'");
+            ":1: stage: expected one of pretrain, sft, grpo, dpo, distill, reject, found 'rl'");
   EXPECT_EQ(refusal("stage = ''\n").substr(0, 24), ":1: stage: expected one ");
   EXPECT_EQ(refusal("[train]\n\nsteps = 0\n"), ":3: train.steps: expected a whole number from 1, found 0");
   EXPECT_EQ(refusal("[train]\nsteps = 1.5\n"), ":2: train.steps: expected a whole number from 1, found 1.5");
@@ -123,6 +123,9 @@ TEST_F(Recipes, NamesContradictions) {
   starts({"model.tokenizer="}, ": model.tokenizer: ");
   starts({"data.train=[]"}, ": data.train: expected at least one file for stage pretrain");
   starts({"stage=grpo"}, ": grpo.task: ");
+  starts({"stage=reject"}, ": reject.task: ");
+  starts({"stage=reject", "reject.task=copy"}, ": reject.prompts: ");
+  starts({"stage=reject", "reject.task=copy", "reject.prompts=1"}, ": model.start: ");
   starts({"stage=distill"}, ": distill.teacher: ");
   starts({"data.validation=v", "data.validation_fraction=0.1"}, ": data.validation_fraction: ");
   starts({"optimizer.min_learning_rate=1"}, ": optimizer.min_learning_rate: expected at most learning_rate (0.0003)");
@@ -177,6 +180,11 @@ TEST_F(Recipes, ReadsBackWhatItWrites) {
     r.optimizer.decay_steps = 1 + r.optimizer.decay_steps % 1000;
     r.train.micro_batch = std::min(r.train.micro_batch, r.train.batch);
     r.grpo.overlong_cache = r.grpo.max_tokens;
+    if (r.stage == "reject") {
+      r.model.config.clear(), r.model.start = "/d/start";
+      r.reject.prompts = std::max<int64_t>(r.reject.prompts, 1);
+      r.lora.rank = r.train.sample_every = 0;
+    }
     const Recipe back = read(to_toml(r));
     EXPECT_EQ(to_toml(back), to_toml(r));
     ASSERT_TRUE(back == r) << "round " << round;

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "formats/atomic_file.h"
 #include "train/energy.h"
 #include "train/run_folder.h"
 
@@ -192,6 +193,14 @@ std::vector<std::vector<std::string>> summary_table(std::span<const RunReport> r
     for (size_t i = 0; i < cells.size(); ++i) rows[i + 1].push_back(cells[i]);
   }
   return rows;
+}
+
+void write_run_report(const fs::path& folder) {
+  const RunReport run = load_run(folder);
+  const std::string page = report_html({&run, 1});
+  AtomicFile file(run_report_path(folder));
+  file.write(page.data(), page.size());
+  file.commit();
 }
 
 }  // namespace fathom

@@ -45,4 +45,7 @@ std::vector<std::vector<std::string>> summary_table(std::span<const RunReport> r
 /// samples and recipes. Light and dark as the reader's system is.
 std::string report_html(std::span<const RunReport> runs);
 
+/// Writes the page of one run into its folder, as report.html.
+void write_run_report(const std::filesystem::path& folder);
+
 }  // namespace fathom

@@ -29,6 +29,7 @@ const std::vector<Chart>& charts() {
       {"Reward", "mean", {{"reward", "training"}, {"validation_reward", "validation", true}}},
       {"Length of answers", "tokens", {{"length", ""}}},
       {"Truncated answers", "share", {{"truncated", ""}}},
+      {"Answers so far", "", {{"answers_kept", "kept"}, {"answers", "drawn", true}}},
       {"Learning rate", "", {{"learning_rate", ""}}},
       {"Gradient norm", "before clipping", {{"gradient_norm", ""}}},
       {"Expert load", "largest over mean", {{"expert_load", ""}}},

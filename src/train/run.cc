@@ -1,6 +1,5 @@
 #include "train/run.h"
 
-#include "formats/atomic_file.h"
 #include "train/balance.h"
 #include "train/heap.h"
 #include "train/report.h"
@@ -121,11 +120,7 @@ void Run::save(TrainResult& result) {
 
 void Run::write_report() {
   log_.sync();
-  const RunReport run = load_run(folder_.path());
-  const std::string page = report_html({&run, 1});
-  AtomicFile file(run_report_path(folder_.path()));
-  file.write(page.data(), page.size());
-  file.commit();
+  write_run_report(folder_.path());
 }
 
 }  // namespace fathom

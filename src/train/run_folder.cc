@@ -105,6 +105,7 @@ fs::path run_recipe_path(const fs::path& run) { return run / "recipe.toml"; }
 fs::path run_metrics_path(const fs::path& run) { return run / "metrics.jsonl"; }
 fs::path run_events_path(const fs::path& run) { return run / "events"; }
 fs::path run_samples_path(const fs::path& run) { return run / "samples"; }
+fs::path run_answers_path(const fs::path& run) { return run / "answers.jsonl"; }
 fs::path run_report_path(const fs::path& run) { return run / "report.html"; }
 fs::path run_checkpoint_path(const fs::path& run, int64_t step) { return checkpoints_path(run) / cat(kStep, step); }
 

@@ -2,6 +2,7 @@
 //   recipe.toml      the recipe as run, every value spelled out
 //   metrics.jsonl    one line per step (metrics.h)          events/      the same for TensorBoard (tensorboard.h)
 //   report.html      written by the report                   samples/     step-N.txt, what the model wrote at step N
+//   answers.jsonl    of stage reject: what it kept (reject.h)
 //   checkpoints/     step-N/, whole or not there: written aside, synced, renamed
 //   .lock            held by the process that trains here
 // Called by the trainer (one thread). Readers need no lock.
@@ -22,6 +23,7 @@ std::filesystem::path run_recipe_path(const std::filesystem::path& run);
 std::filesystem::path run_metrics_path(const std::filesystem::path& run);
 std::filesystem::path run_events_path(const std::filesystem::path& run);
 std::filesystem::path run_samples_path(const std::filesystem::path& run);
+std::filesystem::path run_answers_path(const std::filesystem::path& run);
 std::filesystem::path run_report_path(const std::filesystem::path& run);
 /// checkpoints/step-N.
 std::filesystem::path run_checkpoint_path(const std::filesystem::path& run, int64_t step);

@@ -20,16 +20,20 @@ double number_or_zero(const json::object& line, std::string_view key) {
 
 }  // namespace
 
-MetricsLog RunLog::open(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress) {
+MetricsLog RunLog::open(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress,
+                        const json::object& header) {
   const std::filesystem::path path = run_metrics_path(folder.path());
   if (std::filesystem::exists(path)) return MetricsLog(path, static_cast<int64_t>(progress.step));
-  return MetricsLog(path, json::object{{"name", recipe.name}, {"stage", recipe.stage}});
+  json::object first{{"name", recipe.name}, {"stage", recipe.stage}};
+  first.insert(header.begin(), header.end());
+  return MetricsLog(path, first);
 }
 
-RunLog::RunLog(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress)
+RunLog::RunLog(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress,
+               const json::object& header)
     : energy_(recipe.energy.watts),
       path_(run_metrics_path(folder.path())),
-      metrics_(open(recipe, folder, progress)),
+      metrics_(open(recipe, folder, progress, header)),
       events_(run_events_path(folder.path()), static_cast<int64_t>(progress.step) + 1, unix_time()) {
   const Metrics before = read_metrics(path_);
   if (before.steps.empty()) return;
@@ -53,18 +57,19 @@ void RunLog::measure(TrainStep& step, uint64_t rows, double operations, double s
 }
 
 void RunLog::append(const TrainStep& step) {
-  json::object line{{"step", step.step}, {"tokens", step.tokens}, {"seconds", step.seconds}, {"loss", step.loss}};
-  std::vector<Scalar> scalars = {{"loss", step.loss}};
+  json::object line{{"step", step.step}, {"tokens", step.tokens}, {"seconds", step.seconds}};
+  std::vector<Scalar> scalars;
   const auto add = [&](std::string_view key, bool known, double value) {
     if (!known) return;
     line[key] = value;
     scalars.push_back({key, value});
   };
+  add("loss", step.trains, step.loss);
   add("validation_loss", step.validation_loss.has_value(), step.validation_loss.value_or(0));
   add("mtp_loss", step.has_mtp, step.mtp_loss);
   add("balance_loss", step.balance_loss != 0, step.balance_loss);
-  add("learning_rate", true, step.learning_rate);
-  add("gradient_norm", true, step.gradient_norm);
+  add("learning_rate", step.trains, step.learning_rate);
+  add("gradient_norm", step.trains, step.gradient_norm);
   add("tokens_per_second", true, step.tokens_per_s);
   add("peak_share", step.peak_share != 0, step.peak_share);
   add("expert_load", step.expert_load != 0, step.expert_load);

@@ -15,8 +15,10 @@ namespace fathom {
 
 class RunLog {
  public:
-  /// Goes on behind progress.step: later lines, of steps that the resumed run takes again, are cut off.
-  RunLog(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress);
+  /// Goes on behind progress.step: later lines, of steps that the resumed run takes again, are cut off. `header`: more
+  /// for the first line of a metrics.jsonl that begins.
+  RunLog(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress,
+         const json::object& header = {});
 
   /// Measures the peak of f32 multiply-adds of all threads, in 10^9 operations a second, for the shares of the steps.
   double measure_peak(size_t threads);
@@ -29,7 +31,8 @@ class RunLog {
   std::optional<int64_t> best_checkpoint(std::span<const int64_t> steps) const;
 
  private:
-  static MetricsLog open(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress);
+  static MetricsLog open(const Recipe& recipe, const RunFolder& folder, const TrainerProgress& progress,
+                         const json::object& header);
 
   EnergyMeter energy_;
   std::filesystem::path path_;

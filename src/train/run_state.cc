@@ -5,9 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "base/hash.h"
-#include "base/mapped_file.h"
 #include "train/balance.h"
+#include "train/run_identity.h"
 
 namespace fathom {
 namespace {
@@ -17,42 +16,6 @@ constexpr size_t kRecentLosses = 32;
 std::filesystem::path resumed_from(const TrainOptions& options, const RunFolder& folder) {
   const std::optional<int64_t> latest = options.resume ? folder.latest_checkpoint() : std::nullopt;
   return latest ? run_checkpoint_path(folder.path(), *latest) : std::filesystem::path();
-}
-
-/// BLAKE2b-256 of the files' contents, in hex; of a folder its weights.
-std::string contents_hash(const std::vector<std::filesystem::path>& files) {
-  Blake2b256 hash;
-  for (const std::filesystem::path& path : files) {
-    if (std::filesystem::is_directory(path)) {
-      std::vector<std::filesystem::path> weights;
-      for (const auto& entry : std::filesystem::directory_iterator(path))
-        if (entry.path().extension() == ".safetensors") weights.push_back(entry.path());
-      std::sort(weights.begin(), weights.end());
-      hash.update(contents_hash(weights));
-      continue;
-    }
-    const MappedFile mapped{InputFile(path)};
-    hash.update({reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()});
-  }
-  return hash.hex();
-}
-
-/// What decides the bits of a run: the recipe but for what changes none of them, the data, a frozen model, a teacher.
-RunIdentity identity_of(const Recipe& recipe, const TrainOptions& options) {
-  Recipe r = recipe;
-  r.name.clear();
-  r.energy = {};
-  r.train.threads = 0, r.train.micro_batch = 0, r.train.recompute = false;
-  r.train.eval_every = r.train.eval_batches = r.train.save_every = r.train.sample_every = 0, r.train.keep = 2;
-  Blake2b256 hash;
-  hash.update(to_toml(r));
-  std::vector<std::filesystem::path> data(recipe.data.train.begin(), recipe.data.train.end());
-  data.insert(data.end(), recipe.data.validation.begin(), recipe.data.validation.end());
-  return {{"recipe", hash.hex()},
-          {"profile", recipe.train.profile},
-          {"data", contents_hash(data)},
-          {"frozen model", recipe.lora.rank != 0 ? contents_hash({options.start}) : "none"},
-          {"teacher", recipe.stage == "distill" ? contents_hash({options.teacher}) : "none"}};
 }
 
 std::optional<AdapterMasters> adapter_of(const Recipe& recipe, const StartModel& model,
@@ -80,7 +43,7 @@ bool is_finite(const Tensor& t) {
 
 RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
     : recipe_(recipe),
-      identity_(identity_of(recipe, options)),
+      identity_(run_identity(recipe, options.start, options.teacher)),
       threads_(threads),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
       adapter_(adapter_of(recipe, model_, resumed_from(options, folder))),

@@ -9,6 +9,7 @@
 #include "train/plan.h"
 #include "train/preference.h"
 #include "train/reinforce.h"
+#include "train/reject.h"
 #include "train/rollout.h"
 #include "train/run.h"
 
@@ -217,8 +218,7 @@ class Trainer {
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage == "dpo") return run_preferences(recipe, options, listener);
-  if (recipe.stage == "rejection")
-    throw Error("stage: expected pretrain, sft, distill, dpo or grpo, found rejection, which is not built yet");
+  if (recipe.stage == "reject") return run_rejection(recipe, options, listener);
   if (recipe.stage == "distill" && recipe.distill.on_policy > 0 && recipe.lora.rank != 0)
     throw Error("distill.on_policy: expected 0 with lora.rank, an adapter draws no answers yet");
   if (recipe.train.sample_every != 0 && recipe.lora.rank != 0)

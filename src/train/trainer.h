@@ -28,7 +28,7 @@ struct TrainOptions {
 struct TrainPlan {
   std::string what;  ///< "pretrain llama, 0.80 M parameters, ..."
   uint64_t parameters = 0, memory_bytes = 0, available_bytes = 0;
-  double step_s = 0;      ///< of one batch tried without an update
+  double step_s = 0;      ///< of one batch tried without an update; 0: none was tried
   double peak_gop_s = 0;  ///< of the f32 unit, measured now; 0: not known
   int64_t first_step = 0, steps = 0;
 };
@@ -43,6 +43,7 @@ struct TrainStep {
   double joules = 0;
   std::string energy_source;
   bool has_mtp = false, skipped = false;
+  bool trains = true;  ///< false: stage reject, whose steps are prompts, without loss, rate and norm
   std::optional<double> validation_loss;
   /// What else the stage reports, by the names of train/metrics.h: reward, length, kl, ...
   std::vector<std::pair<std::string, double>> more;
@@ -60,6 +61,8 @@ class TrainListener {
   virtual bool stop() { return false; }
   /// Of encoding the data.
   virtual WorkProgress data_progress() { return {}; }
+  /// Of drawing answers that are not trained on.
+  virtual WorkProgress drawing_progress() { return {}; }
 };
 
 struct TrainResult {
@@ -67,10 +70,10 @@ struct TrainResult {
   bool stopped = false;  ///< by the listener; a resume goes on
   double loss = 0;       ///< of the last step
   std::optional<double> validation_loss;
-  std::filesystem::path checkpoint;  ///< the newest
+  std::filesystem::path checkpoint;  ///< the newest; empty: stage reject has none
 };
 
-/// Runs a recipe of stage pretrain, sft, distill, dpo or grpo to its end. Throws Error for wrong recipes, models and
+/// Runs a recipe of stage pretrain, sft, distill, dpo, grpo or reject to its end. Throws Error for wrong recipes, models and
 /// data; ResourceError with the numbers where memory does not suffice; Error naming step and tensor where a loss or
 /// gradient is no number or jumps and the recipe says stop: the state before that step is saved then.
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener);
