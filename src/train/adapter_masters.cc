@@ -96,6 +96,17 @@ AdapterMasters AdapterMasters::from(PeftAdapter adapter, const Model& model) {
   return out;
 }
 
+AdapterMasters AdapterMasters::with_values(const NamedTensors& values) const {
+  check(values.size() == parameters_.size(), "each parameter has another value");
+  PeftAdapter adapter = adapter_;
+  for (size_t i = 0; i < values.size(); ++i) {
+    check(values[i].first.ends_with("." + parameters_[i].name), "values are in the order of the parameters");
+    PeftMatrix& m = adapter.matrices[i / 2];
+    (i % 2 == 0 ? m.a : m.b) = values[i].second;
+  }
+  return {std::move(adapter), *model_};
+}
+
 uint64_t AdapterMasters::count() const {
   uint64_t sum = 0;
   for (const Parameter& p : parameters_) sum += p.value.count();

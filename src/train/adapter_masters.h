@@ -31,6 +31,9 @@ class AdapterMasters {
   /// Goes on from an adapter. Throws Error where it does not fit the model (make_adapter).
   static AdapterMasters from(PeftAdapter adapter, const Model& model);
 
+  /// The same adapter with other values, by "PREFIX.NAME" of the parameters, whose memory it shares.
+  AdapterMasters with_values(const NamedTensors& values) const;
+
   /// In the order of their names: "MODULE.lora_A.weight" [r, K], "MODULE.lora_B.weight" [O, r], in Hugging Face's row
   /// order. All take decay and are hidden matrices by the rules of train/parameter.h.
   std::vector<Parameter>& parameters() { return parameters_; }

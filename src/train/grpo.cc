@@ -17,8 +17,12 @@ std::vector<Sample> samples_of(std::span<const Rollout> answers) {
   return samples;
 }
 
-ForwardOptions forward_options(const Engine& engine, float temperature) {
-  return {.profile = engine.info().profile, .cache_type = engine.info().cache_type, .temperature = temperature};
+/// As the engine computes.
+ForwardOptions forward_options(Engine& engine, float temperature) {
+  return {.profile = engine.info().profile,
+          .cache_type = engine.info().cache_type,
+          .temperature = temperature,
+          .adapter = engine.context().adapter};
 }
 
 /// Calls f(first, n) for the answers of each forward.
@@ -131,8 +135,10 @@ class Learner {
     Backend& backend = engine_.context().backend;
     const std::vector<Sample> samples = samples_of(part.answers);
     ForwardOptions how = forward_options(engine_, options_.temperature);
+    ForwardOptions plain = how;
+    plain.adapter = nullptr;
     std::vector<float> reference;
-    if (reference_) reference = of_answers({backend, *reference_, samples, how, /*tape=*/false}, part.answers);
+    if (reference_) reference = of_answers({backend, *reference_, samples, plain, /*tape=*/false}, part.answers);
     how.balance_weight = options_.balance_alpha / static_cast<double>(counts.sequences);
     how.recompute = options_.recompute;
     TrainingForward forward(backend, engine_.model(), samples, how);
@@ -199,10 +205,7 @@ GrpoLearned learn_grpo(Engine& engine, const GrpoBatch& batch, const GrpoOptions
   for (size_t u = 0; u < updates; ++u) {
     Gradients gradients;
     const GrpoSums sums = learner.add_gradients(share(u), share(u + 1) - share(u), gradients);
-    std::unique_ptr<const Model> next = update(gradients, sums);
-    if (!next) continue;
-    engine.publish(std::move(next));
-    ++learned.updates;
+    learned.updates += update(gradients, sums);
   }
   return learned;
 }

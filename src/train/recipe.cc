@@ -217,6 +217,9 @@ void require_consistent(const Recipe& r, const std::string& file) {
           "), found ", r.train.micro_batch);
   require(r.lora.rank == 0 || !r.lora.targets.empty(),
           "lora.targets: expected names of linears beside lora.rank, found none");
+  require(r.lora.rank == 0 || r.stage != "grpo" || r.grpo.reference_every == 0,
+          "grpo.reference_every: expected 0 beside lora.rank, where the frozen model is the reference, found ",
+          r.grpo.reference_every);
   require(r.grpo.overlong != "soft" || (r.grpo.overlong_cache > 0 && r.grpo.overlong_cache <= r.grpo.max_tokens),
           "grpo.overlong_cache: expected 1 to grpo.max_tokens (", r.grpo.max_tokens, ") with overlong soft, found ",
           r.grpo.overlong_cache);

@@ -133,6 +133,7 @@ TEST_F(Recipes, NamesContradictions) {
   starts({"optimizer.warmup_steps=1001"}, ": optimizer.warmup_steps: expected warm-up within train.steps (1000)");
   starts({"train.micro_batch=9"}, ": train.micro_batch: expected at most train.batch (8), found 9");
   starts({"lora.rank=1", "lora.targets=[]"}, ": lora.targets: ");
+  starts({"stage=grpo", "grpo.task=copy", "lora.rank=1", "grpo.reference_every=5"}, ": grpo.reference_every: ");
   starts({"grpo.overlong=soft"}, ": grpo.overlong_cache: ");
 }
 

@@ -48,9 +48,6 @@ GrpoOptions options_of(const Recipe& recipe) {
   return o;
 }
 
-/// A handle on the engine's model, which outlives it.
-std::shared_ptr<const Model> unowned(const Model& model) { return {std::shared_ptr<const Model>(), &model}; }
-
 class Reinforcement {
  public:
   Reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener)
@@ -60,15 +57,18 @@ class Reinforcement {
         problems_(source_of(recipe, Split::kTrain), tokenizer(), run_.state().model().chat_template.get()),
         held_out_(source_of(recipe, Split::kHeldOut), tokenizer(), run_.state().model().chat_template.get()) {
     require_valid(options_);
-    engine_ = Engine::from_model(run_.state().model().masters.snapshot(run_.threads()), nullptr,
-                                 {.threads = run_.threads(),
+    policy_ = run_.state().snapshot();
+    engine_ = Engine::from_model(policy_.model, nullptr,
+                                 {.profile = run_.state().model().profile,
+                                  .threads = run_.threads(),
                                   .ctx = run_.context(),
                                   .sequences = std::min<size_t>(options_.prompts * options_.group, 64)});
+    publish(policy_);
     options_.stop_ids = end_ids(*run_.state().model().tokenizer);
     options_.progress = [&listener](uint64_t /*done*/, uint64_t /*total*/) {
       if (listener.stop()) throw Interrupted();
     };
-    if (recipe.grpo.beta != 0) reference_ = run_.state().reference().snapshot(run_.threads());
+    if (recipe.grpo.beta != 0) reference_ = reference();
   }
 
   TrainResult run() {
@@ -82,24 +82,32 @@ class Reinforcement {
     return *run_.state().model().tokenizer;
   }
 
+  std::shared_ptr<const Model> reference() {
+    const RunState& state = run_.state();
+    if (state.model().frozen) return state.model().frozen;  // an adapter begins as the model without it
+    return state.reference().snapshot(run_.threads());
+  }
+
   void plan() {
-    const Masters& masters = run_.state().model().masters;
+    const ModelConfig& config = run_.state().model().masters.config();
+    const uint64_t trained = run_.state().trained_count();
     // Of the longest answers; how long they will be, nobody knows.
     const size_t update = (options_.prompts * options_.group + options_.updates - 1) / options_.updates,
                  together = options_.micro_batch ? std::min(options_.micro_batch, update) : update;
     const uint64_t rows = together * std::min(run_.context(), problems_.prompt(0).size() + options_.max_tokens);
-    const TrainingMemory memory = training_memory(masters.config(), masters.count(), recipe_, rows);
+    const TrainingMemory memory = training_memory(config, trained, recipe_, rows);
     const uint64_t available = require_memory(memory, rows, "training");
     const Clock::time_point start = Clock::now();
     draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
-    TrainPlan plan{.parameters = masters.count(),
+    TrainPlan plan{.parameters = trained,
                    .memory_bytes = memory.total(),
                    .available_bytes = available,
                    .step_s = 2 * seconds_since(start),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),
                    .steps = recipe_.train.steps};
-    plan.what = cat("grpo ", masters.config().model_type, ", ", masters.count(), " parameters, ",
+    plan.what = cat("grpo ", config.model_type, ", ", trained, " parameters", policy_.adapter ? " of an adapter" : "",
+                    " (", name(engine_->info().profile), "), ",
                     recipe_.grpo.task.empty() ? "problems of files, " : cat("task ", recipe_.grpo.task, ", "),
                     options_.prompts, " prompts of ", options_.group, " answers a step, ", run_.threads(), " threads");
     run_.listener().on_plan(plan);
@@ -122,15 +130,16 @@ class Reinforcement {
     const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
     const GrpoLearned learned =
         learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients, const GrpoSums& /*sums*/) {
-          return run_.update(out, {unowned(engine_->model()), nullptr}, gradients, {})
-                     ? state.model().masters.snapshot(run_.threads())
-                     : nullptr;
+          if (!run_.update(out, policy_, gradients, {})) return false;
+          policy_ = state.snapshot();
+          publish(policy_);
+          return true;
         });
     state.position() += batch.drawn.problems;
     state.advance(batch.drawn.answer_tokens);
     if (recipe_.grpo.reference_every && out.step % recipe_.grpo.reference_every == 0 && reference_) {
       state.renew_reference();
-      reference_ = state.reference().snapshot(run_.threads());
+      reference_ = reference();
     }
     report(out, batch, learned, start);
     return out;
@@ -158,18 +167,24 @@ class Reinforcement {
                 {"ratio_max", p.ratio_max},
                 {"verified_tokens", static_cast<double>(learned.verified_tokens)}};
     const uint64_t rows = drawn.prompt_tokens + drawn.answer_tokens;
-    run_.log().measure(out, rows, training_operations(engine_->model(), rows, 64) * 5 / 3, seconds_since(start));
+    run_.log().measure(out, rows, training_operations(engine_->model(), rows, 64, policy_.adapter != nullptr) * 5 / 3,
+                       seconds_since(start));
   }
+
+  void publish(const Snapshot& snapshot) { engine_->publish(snapshot.model, snapshot.adapter); }
 
   void evaluate(TrainStep& out) {
     if (recipe_.grpo.task.empty() && recipe_.data.validation.empty()) return;  // none is held out
     std::vector<std::vector<TokenId>> prompts;
     for (size_t i = 0; i < kHeldOutProblems; ++i) prompts.push_back(held_out_.prompt(i));
+    const bool averages = recipe_.optimizer.ema_decay > 0;
+    if (averages) publish(run_.state().judged());
     const std::vector<Rollout> answers = roll_out(*engine_, prompts,
                                                   {.temperature = options_.temperature,
                                                    .max_tokens = options_.max_tokens,
                                                    .stop_ids = options_.stop_ids,
                                                    .seed = ~options_.seed});
+    if (averages) publish(policy_);
     double sum = 0;
     for (const Rollout& answer : answers) sum += held_out_.reward(answer.prompt, answer);
     out.more.emplace_back("validation_reward", sum / static_cast<double>(answers.size()));
@@ -179,8 +194,9 @@ class Reinforcement {
   const Recipe& recipe_;
   GrpoOptions options_;
   RecipeProblems problems_, held_out_;
+  Snapshot policy_;  // what the engine computes with
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<const Model> reference_;  // null: no KL
+  std::shared_ptr<const Model> reference_;  // null: no KL
 };
 
 }  // namespace

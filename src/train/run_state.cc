@@ -51,13 +51,14 @@ RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunF
       position_(zeros(DType::kI64, {1})),
       recent_losses_(make_tensor(DType::kF64, {kRecentLosses})) {
   for (double& loss : recent_losses_.span<double>()) loss = std::numeric_limits<double>::quiet_NaN();
-  if (adapter_ && (recipe.optimizer.ema_decay > 0 || recipe.stage == "grpo"))
-    throw Error("lora.rank: expected 0 with stage grpo or optimizer.ema_decay, which are not built for adapters yet");
   if (recipe.optimizer.ema_decay > 0) {
-    ema_.emplace(model_.masters.parameters(), recipe.optimizer.ema_decay);
-    average_ = model_.masters.with_values(ema_->state());
+    ema_.emplace(trained(), recipe.optimizer.ema_decay);
+    if (adapter_)
+      average_adapter_ = adapter_->with_values(ema_->state());
+    else
+      average_ = model_.masters.with_values(ema_->state());
   }
-  if ((recipe.stage == "grpo" && recipe.grpo.beta != 0) || (recipe.stage == "dpo" && !adapter_)) {
+  if (!adapter_ && ((recipe.stage == "grpo" && recipe.grpo.beta != 0) || recipe.stage == "dpo")) {
     for (const Parameter& p : model_.masters.parameters())
       reference_values_.emplace_back("reference." + p.name, make_tensor(DType::kF32, p.value.shape()));
     renew_reference();
@@ -72,7 +73,10 @@ Snapshot RunState::snapshot() const {
   return {model_.masters.snapshot(threads_), nullptr};
 }
 
-Snapshot RunState::judged() const { return average_ ? Snapshot{average_->snapshot(threads_), nullptr} : snapshot(); }
+Snapshot RunState::judged() const {
+  if (average_adapter_) return {model_.frozen, std::make_shared<const Adapter>(average_adapter_->snapshot())};
+  return average_ ? Snapshot{average_->snapshot(threads_), nullptr} : snapshot();
+}
 
 std::vector<Tensor> RunState::gather(const Snapshot& snapshot, Gradients& gradients) const {
   return adapter_ ? adapter_->gather(*snapshot.adapter, gradients) : model_.masters.gather(*snapshot.model, gradients);
@@ -134,6 +138,7 @@ void RunState::update(double learning_rate, float clip, std::span<const Tensor> 
 void RunState::save(const std::filesystem::path& folder) const {
   if (adapter_) {
     adapter_->save(folder, recipe_.model.start);
+    if (average_adapter_) average_adapter_->save(folder / "ema", recipe_.model.start);
     const std::string files[] = {"adapter_config.json", "adapter_model.safetensors"};
     return save_trainer_state(folder, progress_, identity_, tensors(), files);
   }

@@ -54,7 +54,8 @@ class RunState {
   /// Where a stage stands in its data beyond the step: the next problem of reinforcement. Part of the state.
   uint64_t& position() { return *reinterpret_cast<uint64_t*>(position_.data<int64_t>()); }
   /// The frozen policy that the KL of reinforcement holds on to, where the recipe has one: the masters at the
-  /// beginning, and after renew_reference as they were then. Part of the state.
+  /// beginning, and after renew_reference as they were then. Part of the state. Not where an adapter is trained: there
+  /// it is the frozen model.
   const Masters& reference() const { return *reference_; }
   void renew_reference();
 
@@ -71,11 +72,12 @@ class RunState {
   std::optional<AdapterMasters> adapter_;
   Optimizer optimizer_;
   std::optional<Ema> ema_;
-  std::optional<Masters> average_;    // shares the average's memory
-  NamedTensors reference_values_;     // "reference.NAME"; empty: none
-  std::optional<Masters> reference_;  // shares their memory
-  Tensor position_;                   // [1] i64
-  Tensor recent_losses_;              // [n] f64, the newest last; NaN: none yet
+  std::optional<Masters> average_;                 // shares the average's memory; none where an adapter is trained
+  std::optional<AdapterMasters> average_adapter_;  // the same of an adapter
+  NamedTensors reference_values_;                  // "reference.NAME"; empty: none
+  std::optional<Masters> reference_;               // shares their memory
+  Tensor position_;                                // [1] i64
+  Tensor recent_losses_;                           // [n] f64, the newest last; NaN: none yet
   TrainerProgress progress_;
 };
 

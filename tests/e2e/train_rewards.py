@@ -110,6 +110,40 @@ class Rewards(unittest.TestCase):
             train = {{steps = 2, batch = 4}}""", "learned")[1]
         self.assertEqual(learned["step"], 2)
 
+    def test_adapters(self):
+        """GRPO of an adapter beside a frozen model, quantised or not, with an average of it: every answer is verified, a
+        resumed run has the same bits, and the average answers too."""
+        # Rows of 64: what Q8_0 divides.
+        (self.folder / "config.json").write_text(json.dumps({**CONFIG, "hidden_size": 64, "intermediate_size": 64}))
+        start = self.train(START, "start")[1]["checkpoint"]
+        code, _, error = run("convert", start, self.folder / "q8.gguf", "--type", "q8_0")
+        self.assertEqual(code, 0, error)
+        for base, profile in ((start, "exact"), (self.folder / "q8.gguf", "int8")):
+            folder, printed, said = self.train(f"""
+                stage = "grpo"
+                model.start = "{base}"
+                data.context = 16
+                lora = {{rank = 2, targets = ["all-linear"]}}
+                optimizer = {{learning_rate = 1e-2, ema_decay = 0.5}}
+                grpo = {{task = "larger-digit", prompts = 4, group = 4, max_tokens = 4, beta = 0.01, updates = 2}}
+                train = {{steps = 6, batch = 16, save_every = 2, keep = 9}}""", profile)
+            self.assertRegex(said, rf"parameters of an adapter \({profile}\)")
+            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()[1:]]
+            self.assertEqual(len(lines), 6)
+            self.assertTrue(all(line["verified_tokens"] > 0 for line in lines))
+            self.assertGreater(lines[-1]["kl"], 0)
+            self.assertIn("validation_reward", lines[-1])
+            last = folder / "checkpoints" / "step-6"
+            files = [name + "adapter_model.safetensors" for name in ("", "ema/")]
+            whole = [(last / name).read_bytes() for name in files]
+            self.assertNotEqual(*whole)
+            for step in (4, 6):
+                shutil.rmtree(folder / "checkpoints" / f"step-{step}")
+            self.assertEqual(run("train", "--resume", folder)[0], 0)
+            self.assertEqual([(last / name).read_bytes() for name in files], whole)
+            code, _, error = run("run", base, "--adapter", last / "ema", "--raw", "3,7>", "--max-tokens", 3)
+            self.assertEqual(code, 0, error)
+
     def test_rejection_refuses(self):
         start = self.train(START, "start", "train.steps=1")[1]["checkpoint"]
         recipe = f"""
