@@ -142,6 +142,7 @@ class Preferences {
     report(out, sums, "");
     run_.update(out, model, gradients, {});
     state.advance(rows);
+    if (run_.sample_due(out.step)) run_.write_sample(out.step, train_.front().chosen);
     out.tokens = state.progress().tokens;
     run_.log().measure(
         out, rows, training_operations(*model.model, rows, rows / (2 * pairs.size()), model.adapter != nullptr) * 4 / 3,
@@ -176,8 +177,6 @@ class Preferences {
 }  // namespace
 
 TrainResult run_preferences(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
-  if (recipe.train.sample_every != 0)
-    throw Error("train.sample_every: expected 0 with stage dpo, samples are not written yet");
   return Preferences(recipe, options, listener).run();
 }
 

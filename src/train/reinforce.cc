@@ -141,8 +141,21 @@ class Reinforcement {
       state.renew_reference();
       reference_ = reference();
     }
+    if (run_.sample_due(out.step)) run_.write_sample(out.step, sample_of(batch));
     report(out, batch, learned, start);
     return out;
+  }
+
+  /// The first group: the prompt, and each answer with its reward.
+  std::string sample_of(const GrpoBatch& batch) {
+    std::string out;
+    for (size_t i = 0; i < std::min(options_.group, batch.answers.size()); ++i) {
+      const Rollout& answer = batch.answers[i];
+      if (i == 0) out = tokenizer().decode(answer.prompt_ids()) + "\n";
+      out += cat("--- answer ", i + 1, " of ", options_.group, ", reward ", batch.rewards[i],
+                 answer.truncated ? ", cut off" : "", "\n", tokenizer().decode(answer.completion()), "\n");
+    }
+    return out.empty() ? "no group had answers of different rewards\n" : out;
   }
 
   void report(TrainStep& out, const GrpoBatch& batch, const GrpoLearned& learned, Clock::time_point start) {
@@ -202,8 +215,6 @@ class Reinforcement {
 }  // namespace
 
 TrainResult run_reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
-  if (recipe.train.sample_every != 0)
-    throw Error("train.sample_every: expected 0 with stage grpo, whose answers are not written yet");
   if (recipe.grpo.keep_routing) throw Error("grpo.keep_routing: expected false, true is not built yet");
   return Reinforcement(recipe, options, listener).run();
 }

@@ -96,6 +96,13 @@ class PrefixesOfOneUse {
 
 }  // namespace
 
+std::vector<TokenId> end_tokens(const Tokenizer& tokenizer) {
+  std::vector<TokenId> out;
+  for (size_t i = 0; i < tokenizer.vocab_size(); ++i)
+    if (const auto id = static_cast<TokenId>(i); tokenizer.is_end_of_generation(id)) out.push_back(id);
+  return out;
+}
+
 std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
                               const RolloutOptions& options) {
   const PrefixesOfOneUse cleared(engine.prefixes());

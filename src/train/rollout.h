@@ -22,6 +22,9 @@ struct RolloutOptions {
   WorkProgress progress;          ///< hears after every pass how many answers are over, and may stop it all
 };
 
+/// The tokens that end an answer by the tokenizer, for stop_ids.
+std::vector<TokenId> end_tokens(const Tokenizer& tokenizer);
+
 /// One answer.
 struct Rollout {
   uint32_t prompt = 0, sample = 0;  ///< numbers of the prompt within the step and of the answer to it

@@ -1,8 +1,11 @@
 #include "train/run.h"
 
+#include <algorithm>
+
 #include "train/balance.h"
 #include "train/heap.h"
 #include "train/report.h"
+#include "train/rollout.h"
 
 namespace fathom {
 namespace {
@@ -92,6 +95,27 @@ bool Run::update(TrainStep& step, const Snapshot& snapshot, Gradients& gradients
                 step.loss, *backend_, pool_);
   changed_by_ = step.step;
   return true;
+}
+
+void Run::write_sample(int64_t step, const Sample& like) {
+  const auto counts = std::find(like.counts.begin(), like.counts.end(), uint8_t{1});
+  auto begin = static_cast<size_t>(counts - like.counts.begin());
+  if (begin < 2) begin = std::min<size_t>(8, like.ids.size());
+  begin = std::min(begin, context() - 1);
+  const std::vector<std::vector<TokenId>> prompts = {
+      {like.ids.begin(), like.ids.begin() + static_cast<std::ptrdiff_t>(begin)}};
+  const size_t most = std::min(static_cast<size_t>(recipe_.train.sample_tokens), context() - begin);
+  const Snapshot now = state_.snapshot();
+  const Tokenizer& tokenizer = *state_.model().tokenizer;
+  const std::unique_ptr<Engine> engine = Engine::from_model(
+      now.model, nullptr, {.profile = state_.model().profile, .threads = threads_, .ctx = begin + most});
+  engine->publish(now.model, now.adapter);
+  const std::vector<Rollout> answers = roll_out(*engine, prompts,
+                                                {.temperature = 0.8F,
+                                                 .max_tokens = most,
+                                                 .stop_ids = end_tokens(tokenizer),
+                                                 .seed = static_cast<uint64_t>(recipe_.seed)});
+  write_sample(step, tokenizer.decode(answers.front().ids) + "\n");
 }
 
 void Run::refuse(TrainStep& step, const std::string& wrong) {

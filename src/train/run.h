@@ -46,6 +46,9 @@ class Run {
   /// Whether train.sample_every asks for a sample after this step.
   bool sample_due(int64_t step) const { return recipe_.train.sample_every && step % recipe_.train.sample_every == 0; }
   void write_sample(int64_t step, const std::string& text) { folder_.write_sample(step, text); }
+  /// Writes what the model, as it is now, makes of the beginning of `like`: of all before the first token that counts,
+  /// or, of a text, where nearly all count, of 8 tokens. Up to train.sample_tokens at temperature 0.8.
+  void write_sample(int64_t step, const Sample& like);
 
  private:
   void refuse(TrainStep& step, const std::string& wrong);

@@ -10,7 +10,6 @@
 #include "train/preference.h"
 #include "train/reinforce.h"
 #include "train/reject.h"
-#include "train/rollout.h"
 #include "train/run.h"
 
 namespace fathom {
@@ -169,28 +168,13 @@ class Trainer {
     state.advance(static_cast<uint64_t>(all.tokens));
     out.tokens = state.progress().tokens;
     const uint64_t rows = rows_of(batch);
-    if (run_.sample_due(out.step)) write_sample(out.step);
+    if (run_.sample_due(out.step)) run_.write_sample(out.step, data_.train->batch(0).front());
     const uint64_t length = rows / batch.size();
     run_.log().measure(out, rows,
                        training_operations(*model.model, rows, length, model.adapter != nullptr) +
                            (distillation_ ? distillation_->operations(rows, length) : 0),
                        seconds_since(start));
     return out;
-  }
-
-  /// What the model makes of the beginning of a batch's first sample.
-  void write_sample(int64_t step) {
-    const std::unique_ptr<Engine> engine =
-        Engine::from_model(run_.state().model().masters.snapshot(run_.threads()), nullptr,
-                           {.threads = run_.threads(), .ctx = run_.context()});
-    const std::vector<TokenId> ids = data_.train->batch(0).front().ids;
-    const size_t begin = std::min<size_t>(8, ids.size()), n = static_cast<size_t>(recipe_.train.sample_tokens);
-    const std::vector<std::vector<TokenId>> prompts = {{ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(begin)}};
-    const std::vector<Rollout> answers = roll_out(*engine, prompts,
-                                                  {.temperature = 0.8f,
-                                                   .max_tokens = std::min(n, run_.context() - begin),
-                                                   .seed = static_cast<uint64_t>(recipe_.seed)});
-    run_.write_sample(step, run_.state().model().tokenizer->decode(answers.front().ids) + "\n");
   }
 
   void evaluate(TrainStep& out) {
@@ -221,8 +205,6 @@ TrainResult run_training(const Recipe& recipe, const TrainOptions& options, Trai
   if (recipe.stage == "reject") return run_rejection(recipe, options, listener);
   if (recipe.stage == "distill" && recipe.distill.on_policy > 0 && recipe.lora.rank != 0)
     throw Error("distill.on_policy: expected 0 with lora.rank, an adapter draws no answers yet");
-  if (recipe.train.sample_every != 0 && recipe.lora.rank != 0)
-    throw Error("train.sample_every: expected 0 with lora.rank, samples of an adapter are not written yet");
   return Trainer(recipe, options, listener).run();
 }
 

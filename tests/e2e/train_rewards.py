@@ -126,13 +126,20 @@ class Rewards(unittest.TestCase):
                 lora = {{rank = 2, targets = ["all-linear"]}}
                 optimizer = {{learning_rate = 1e-2, ema_decay = 0.5}}
                 grpo = {{task = "larger-digit", prompts = 4, group = 4, max_tokens = 4, beta = 0.01, updates = 2}}
-                train = {{steps = 6, batch = 16, save_every = 2, keep = 9}}""", profile)
+                train = {{steps = 6, batch = 16, save_every = 2, keep = 9, sample_every = 3}}""", profile)
             self.assertRegex(said, rf"parameters of an adapter \({profile}\)")
             lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()[1:]]
             self.assertEqual(len(lines), 6)
             self.assertTrue(all(line["verified_tokens"] > 0 for line in lines))
             self.assertGreater(lines[-1]["kl"], 0)
             self.assertIn("validation_reward", lines[-1])
+            sample = (folder / "samples" / "step-3.txt").read_text().split("\n--- answer ")
+            larger = max(sample[0].removesuffix(">").split(","))
+            self.assertEqual(len(sample), 5)
+            for i, answer in enumerate(sample[1:]):
+                said, text = answer.rstrip("\n").split("\n", 1) if "\n" in answer.rstrip("\n") else (answer.rstrip(), "")
+                right = text.removesuffix("<|endoftext|>").strip() == larger
+                self.assertRegex(said, rf"^{i + 1} of 4, reward {int(right)}(, cut off)?$")
             last = folder / "checkpoints" / "step-6"
             files = [name + "adapter_model.safetensors" for name in ("", "ema/")]
             whole = [(last / name).read_bytes() for name in files]
@@ -143,6 +150,22 @@ class Rewards(unittest.TestCase):
             self.assertEqual([(last / name).read_bytes() for name in files], whole)
             code, _, error = run("run", base, "--adapter", last / "ema", "--raw", "3,7>", "--max-tokens", 3)
             self.assertEqual(code, 0, error)
+
+    def test_samples(self):
+        """What an adapter, or a model that learns preferences, makes of a prompt: begun by it, and of the length asked."""
+        start = self.train(START, "start")[1]["checkpoint"]
+        (self.folder / "pairs.jsonl").write_text('{"prompt": "8,5>", "completion": "8"}\n' * 4)
+        (self.folder / "choices.jsonl").write_text('{"prompt": "8,5>", "chosen": "8", "rejected": "5"}\n' * 4)
+        for stage, data in (("sft", "pairs.jsonl"), ("dpo", "choices.jsonl")):
+            for rank in (0, 2):
+                folder = self.train(f"""
+                    stage = "{stage}"
+                    model.start = "{start}"
+                    lora.rank = {rank}
+                    data = {{train = ["{data}"], context = 16, packing = false}}
+                    train = {{steps = 2, batch = 2, sample_every = 2, sample_tokens = 5}}""", f"{stage}-{rank}")[0]
+                self.assertEqual([path.name for path in (folder / "samples").iterdir()], ["step-2.txt"])
+                self.assertRegex((folder / "samples" / "step-2.txt").read_text(), r"^8,5>[0-9,>]{0,5}(<\|endoftext\|>)?\n$")
 
     def test_rejection_refuses(self):
         start = self.train(START, "start", "train.steps=1")[1]["checkpoint"]
