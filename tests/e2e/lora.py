@@ -65,6 +65,49 @@ class Lora(unittest.TestCase):
             self.assertTrue(0.1 < float(found[1]) < 1, note)
             self.assertLess(self.difference(out)[0], 0.1)
 
+    def test_ours_in_peft(self):
+        """An adapter that fathom has trained: peft loads it, and computes the same logits with it."""
+        try:
+            import peft
+            import torch
+            import transformers
+        except ImportError as missing:
+            self.skipTest(f"needs peft, torch and transformers ({missing})")
+        (self.work / "pairs.jsonl").write_text(
+            "".join(json.dumps({"prompt": "to be", "completion": ", or not" * n}) + "\n" for n in (1, 2)))
+        # Of a mixture of experts attention alone: peft takes its gate_proj, up_proj and down_proj for the routed experts'.
+        for name, targets in (("llama-tied", ["all-linear"]),
+                              ("v3", ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "o_proj"])):
+            config = json.loads((GOLDEN / "models" / name / "config.json").read_text())
+            for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
+                config.pop(key, None)
+            (self.work / "config.json").write_text(json.dumps(config))
+            base = self.train(f"{name}-base", 'config = "config.json"\ntokenizer = "bytes"', 0, targets)
+            adapter = self.train(f"{name}-adapter", f'start = "{base}"', 3, targets)
+            model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+            ids = torch.randint(0, 256, (1, 12), generator=torch.Generator().manual_seed(1))
+            with torch.no_grad():
+                plain = model(ids).logits
+                self.want = peft.PeftModel.from_pretrained(model, adapter).eval()(ids).logits.flatten().tolist()
+            self.ids.write_text(json.dumps(ids.tolist()))
+            self.assertLess(self.difference(base, "--adapter", adapter)[0], 1e-4, name)
+            self.assertGreater((torch.tensor(self.want) - plain.flatten()).abs().max() / plain.abs().max(), 0.1, name)
+
+    def train(self, name, model, rank, targets):
+        """The checkpoint of a short run on pairs.jsonl."""
+        recipe = self.work / f"{name}.toml"
+        recipe.write_text(f"""
+            stage = "sft"
+            data = {{train = ["pairs.jsonl"], packing = false}}
+            lora = {{rank = {rank}, targets = {json.dumps(targets)}}}
+            optimizer.learning_rate = 0.02
+            train = {{steps = 6, batch = 2}}
+            [model]
+            """ + model)
+        code, printed, error = run("train", recipe, "--out", self.work / name, "--json")
+        self.assertEqual(code, 0, error)
+        return json.loads(printed)["checkpoint"]
+
     def test_errors(self):
         model = GOLDEN / "models" / self.NAME
         code, _, error = run("logits", GOLDEN / "models" / "qwen3", "--ids", self.ids, "--out", self.work / "x",
