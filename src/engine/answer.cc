@@ -5,6 +5,7 @@
 #include <exception>
 #include <random>
 
+#include "engine/constraint.h"
 #include "text/output_parser.h"
 
 namespace fathom {
@@ -78,6 +79,7 @@ struct AnswerRun::State {
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
     if (options.speculate) speculation.emplace(ids);
+    if (options.grammar) constraint.emplace(engine, *options.grammar, prompt.state == PromptState::kNone);
   }
 
   bool cancelled() const { return cancel && cancel->load(std::memory_order_relaxed); }
@@ -164,8 +166,9 @@ struct AnswerRun::State {
     return engine.is_end_of_generation(id) || std::ranges::find(options.stop_ids, id) != options.stop_ids.end();
   }
 
-  /// Which tokens may come: not the end before it is wanted.
+  /// Which tokens may come: those of the grammar, and not the end before it is wanted.
   TokenMask mask() {
+    if (constraint) return constraint->mask(parser.thinking());
     if (answer.ids.size() >= options.min_tokens) return {};
     if (allowed.empty()) {
       allowed.assign((engine.config().vocab_size + 63) / 64, ~uint64_t{0});
@@ -204,13 +207,24 @@ struct AnswerRun::State {
     after_digit = !last_text.empty() && last_text.back() >= '0' && last_text.back() <= '9' && bytes.size() == 1;
     last_text = bytes;
     listener.on_token({id, parser.thinking(), was_forced, answer.logprobs.empty() ? nullptr : &answer.logprobs.back()});
+    const bool thought = parser.thinking();
     deliver(parser.feed(id, bytes, engine.tokenizer().kind(id) == TokenKind::kControl));
+    if (constraint) constrain(id, thought, was_forced);
     if (parser.thinking())
       thinking = true;
     else
       end_thinking();
     if (stop.hit()) return finish(FinishReason::kStop);
+    if (constraint && constraint->complete()) return finish(FinishReason::kStop);
     if (answer.ids.size() >= limit) return finish(limit_reason);
+  }
+
+  /// Between thinking and answer stands an empty line, which the grammar does not know.
+  void constrain(TokenId id, bool thought, bool was_forced) {
+    constraint->accept(id, thought, parser.thinking());
+    if (!thought || parser.thinking() || was_forced) return;
+    const std::vector<TokenId> line = engine.tokenizer().encode("\n\n");
+    forced.assign(line.begin(), line.end());
   }
 
   /// What the budget forces is sure to come; else guesses. The last token needs no forward after it.
@@ -237,6 +251,7 @@ struct AnswerRun::State {
   std::string_view last_text;              // of the last token; the tokenizer's
   bool after_digit = false;                // the last token is one character behind a digit: "3."
   std::vector<uint64_t> allowed;           // all tokens but those that end the answer; empty: not asked for so far
+  std::optional<Constraint> constraint;    // nullopt: any text
   std::optional<Speculation> speculation;  // nullopt: switched off
   std::vector<Draft> sure;
   size_t limit = 0;

@@ -13,6 +13,7 @@
 #include "engine/scheduler.h"
 #include "engine/session.h"
 #include "engine/speculation.h"
+#include "sampling/grammar/grammar.h"
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "sampling/stop_matcher.h"
@@ -32,8 +33,9 @@ struct AnswerOptions {
   bool logprobs = false;          ///< keep every token's log-probability
   size_t top_logprobs = 0;        ///< and the n most likely alternatives
   bool ignore_eos = false;
-  bool plain = false;     ///< all is text: thinking and tool calls are not looked for
-  int priority = 0;       ///< higher ones are computed first
+  std::optional<Grammar> grammar = {};  ///< what the answer must be, once the thinking is over
+  bool plain = false;                   ///< all is text: thinking and tool calls are not looked for
+  int priority = 0;                     ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
 };
 

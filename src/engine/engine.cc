@@ -148,6 +148,11 @@ const Tokenizer& Engine::tokenizer() const {
   return *tokenizer_;
 }
 
+const TokenTrie& Engine::token_trie() const {
+  std::call_once(token_trie_made_, [this] { token_trie_ = std::make_unique<const TokenTrie>(tokenizer()); });
+  return *token_trie_;
+}
+
 const ChatTemplate& Engine::chat_template() const {
   if (!chat_template_) throw Error(cat(info_.path, ": expected a chat template with the model, found none"));
   return *chat_template_;

@@ -3,6 +3,7 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "formats/checkpoint.h"
 #include "models/adapter.h"
 #include "models/model.h"
+#include "sampling/grammar/token_trie.h"
 #include "text/chat_template.h"
 #include "text/output_parser.h"
 #include "text/tokenizer.h"
@@ -88,6 +90,9 @@ class Engine {
   const KvLayout& kv_layout() const { return pool_->layout(); }
   /// What the pool takes when it is full.
   uint64_t pool_bytes() const { return uint64_t{pool_->max_pages()} * kv_layout().page_bytes; }
+  /// The vocabulary as grammars read it; made when it is first asked for, by any thread. Throws Error where the model
+  /// has no tokenizer.
+  const TokenTrie& token_trie() const;
   /// Another chat template than the model's own.
   void set_chat_template(std::string source);
 
@@ -119,6 +124,8 @@ class Engine {
   std::unique_ptr<const Tokenizer> tokenizer_;         // null: the model has none
   std::unique_ptr<const ChatTemplate> chat_template_;  // null: the model has none
   OutputFormat output_format_;
+  mutable std::once_flag token_trie_made_;
+  mutable std::unique_ptr<const TokenTrie> token_trie_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvPool> pool_;
   std::unique_ptr<PrefixCache> prefixes_;  // after the pool, whose pages it holds

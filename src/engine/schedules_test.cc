@@ -65,7 +65,9 @@ class Sequence final : public Running {
   /// What it said is what it says alone, as far as it came.
   void expect_as_alone() const {
     EXPECT_FALSE(pool_full_);
-    if (request_.cancel_after == SIZE_MAX) EXPECT_EQ(tokens().size(), request_.tokens.size());
+    if (request_.cancel_after == SIZE_MAX) {
+      EXPECT_EQ(tokens().size(), request_.tokens.size());
+    }
     ASSERT_LE(tokens().size(), request_.tokens.size());
     EXPECT_TRUE(std::equal(tokens().begin(), tokens().end(), request_.tokens.begin()));
     EXPECT_EQ(0, std::memcmp(logits_.data(), request_.logits.data(), logits_.size() * sizeof(float)));

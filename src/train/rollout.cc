@@ -120,13 +120,6 @@ std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenI
   return out;
 }
 
-std::vector<TokenId> end_ids(const Tokenizer& tokenizer) {
-  std::vector<TokenId> out;
-  for (size_t id = 0; id < tokenizer.vocab_size(); ++id)
-    if (tokenizer.is_end_of_generation(static_cast<TokenId>(id))) out.push_back(static_cast<TokenId>(id));
-  return out;
-}
-
 Sample sample_of(const Rollout& rollout) {
   Sample sample{rollout.ids, std::vector<uint8_t>(rollout.ids.size(), 1)};
   std::fill_n(sample.counts.begin(), rollout.prompt_tokens, 0);

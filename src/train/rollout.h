@@ -49,9 +49,6 @@ struct Rollout {
 std::vector<Rollout> roll_out(Engine& engine, std::span<const std::vector<TokenId>> prompts,
                               const RolloutOptions& options);
 
-/// All tokens of the vocabulary that end a generation, for stop_ids.
-std::vector<TokenId> end_ids(const Tokenizer& tokenizer);
-
 /// The answer as a training sample: its tokens count, the prompt's do not.
 Sample sample_of(const Rollout& rollout);
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "engine/conversation.h"
+#include "sampling/grammar/json_schema.h"
 #include "server/http/sse.h"
 
 namespace fathom {
@@ -139,6 +140,24 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
 
 }  // namespace
 
+std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache) {
+  using Kind = AnswerForm::Kind;
+  try {
+    switch (form.kind) {
+      case Kind::kText: return std::nullopt;
+      case Kind::kJson: return cache.get("json", [] { return json_grammar(); });
+      case Kind::kSchema:
+        return cache.get("schema:" + to_json(form.schema), [&] { return compile_json_schema(form.schema); });
+      case Kind::kGrammar: return cache.get("gbnf:" + form.grammar, [&] { return parse_gbnf(form.grammar); });
+      case Kind::kRegex: return cache.get("regex:" + form.grammar, [&] { return compile_regex(form.grammar); });
+      case Kind::kChoice: return compile_choice(form.choices);
+    }
+  } catch (const Error& e) {
+    throw wrong_field("response_format", e.what());
+  }
+  return std::nullopt;
+}
+
 std::string random_id() {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
   std::string id;
@@ -187,6 +206,8 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   std::vector<AnswerOptions> options;
   for (size_t i = 0; i < requests.size(); ++i)
     options.push_back(answer_options(engine, requests[i], defaults, prompts[i]));
+  const std::optional<Grammar> grammar = grammar_of(first.form, *defaults.grammars);
+  for (AnswerOptions& o : options) o.grammar = grammar;
   for (AnswerOptions& o : options) o.sampling.seed = options.front().sampling.seed;
 
   const size_t choices = requests.size() * first.n;

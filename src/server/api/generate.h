@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/model_host.h"
+#include "sampling/grammar/grammar_cache.h"
 #include "server/api/reply.h"
 #include "server/api/request.h"
 
@@ -16,6 +17,7 @@ namespace fathom {
 struct GenerateDefaults {
   size_t max_tokens = 8192, max_thinking_tokens = 65536;  ///< new tokens, where a request does not say
   std::chrono::milliseconds heartbeat{10'000};            ///< while nothing else is written
+  std::shared_ptr<GrammarCache> grammars = std::make_shared<GrammarCache>(size_t{256} << 20);
 };
 
 using MakeReply = std::function<std::unique_ptr<Reply>(ReplyContext)>;
@@ -30,6 +32,9 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
 /// The exact prompt of a request. Throws ApiError.
 Prompt prompt_of(const Engine& engine, const GenerateRequest& request);
 std::vector<TextPiece> prompt_text(const Engine& engine, const GenerateRequest& request);
+
+/// The grammar of an answer's form; nullopt: any text. Throws ApiError for one that cannot be, or is not taken.
+std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache);
 
 /// 24 random letters and digits.
 std::string random_id();
