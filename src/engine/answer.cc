@@ -66,7 +66,10 @@ struct AnswerRun::State {
         cancel(the_cancel),
         sampler(options.sampling, the_engine.config().vocab_size),
         stop(options.stop),
-        parser(options.plain ? OutputFormat{} : the_engine.output_format(), prompt.state) {
+        parser(options.plain   ? OutputFormat{}
+               : options.tools ? tool_format(the_engine)
+                               : the_engine.output_format(),
+               prompt.state) {
     const std::vector<TokenId>& ids = prompt.ids;
     for (const TokenId id : options.stop_ids)
       if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)
@@ -79,7 +82,7 @@ struct AnswerRun::State {
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
     if (options.speculate) speculation.emplace(ids);
-    if (options.grammar) constraint.emplace(engine, *options.grammar, prompt.state == PromptState::kNone);
+    if (options.plan) constraint.emplace(engine, options.plan, prompt.state == PromptState::kNone);
   }
 
   bool cancelled() const { return cancel && cancel->load(std::memory_order_relaxed); }
@@ -188,6 +191,10 @@ struct AnswerRun::State {
 
   void take_token(std::span<const float> logits) {
     keep_budget();
+    if (constraint && forced.empty()) {
+      const std::vector<TokenId> next = constraint->sure(parser.thinking());
+      forced.assign(next.begin(), next.end());
+    }
     const bool was_forced = !forced.empty();
     const TokenId id = next(logits);
     if (answer.ids.empty()) {

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "engine/answer_plan.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "engine/session.h"
 #include "engine/speculation.h"
-#include "sampling/grammar/grammar.h"
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "sampling/stop_matcher.h"
@@ -33,9 +33,10 @@ struct AnswerOptions {
   bool logprobs = false;          ///< keep every token's log-probability
   size_t top_logprobs = 0;        ///< and the n most likely alternatives
   bool ignore_eos = false;
-  std::optional<Grammar> grammar = {};  ///< what the answer must be, once the thinking is over
-  bool plain = false;                   ///< all is text: thinking and tool calls are not looked for
-  int priority = 0;                     ///< higher ones are computed first
+  std::shared_ptr<const AnswerPlan> plan = {};  ///< what the answer must be, once the thinking is over; null: any text
+  bool tools = false;     ///< the prompt offers tools, so that calls are looked for whatever the model's template
+  bool plain = false;     ///< all is text: thinking and tool calls are not looked for
+  int priority = 0;       ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
 };
 

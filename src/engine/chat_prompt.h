@@ -19,9 +19,10 @@ struct ChatPrompt {
   json::object variables = {};  ///< more of the template's variables
 };
 
-/// The prompt. Thinking is switched by the template's enable_thinking or thinking; where it has neither and opens the
-/// thinking itself, as R1's does, no thinking means that it is closed at once. Throws Error where the template refuses,
-/// or there is nothing to continue.
+/// The prompt. Where the template knows no tools, the system message lists them with the form of a call (tool_format),
+/// and calls and results of models without such a form are written as text. Thinking is switched by the template's
+/// enable_thinking or thinking; where it has neither and opens the thinking itself, as R1's does, no thinking means
+/// that it is closed at once. Throws Error where the template refuses, or there is nothing to continue.
 std::vector<TextPiece> render_chat(const Engine& engine, const ChatPrompt& chat);
 
 /// Whether the model thinks at all.

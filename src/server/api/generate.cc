@@ -133,12 +133,33 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
   o.logprobs = request.logprobs;
   o.top_logprobs = request.top_logprobs;
   o.ignore_eos = request.ignore_eos;
-  o.plain = !std::holds_alternative<ChatPrompt>(request.prompt);
+  const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
+  o.plain = !chat;
+  o.tools = chat && !chat->tools.empty();
   o.priority = request.priority;
   return o;
 }
 
 }  // namespace
+
+std::shared_ptr<const AnswerPlan> plan_of(const Engine& engine, const GenerateRequest& request, GrammarCache& cache) {
+  const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
+  const auto is_strict = [](const json::value& tool) {
+    const json::value* strict = tool.at("function").as_object().if_contains("strict");
+    return strict && *strict == true;
+  };
+  const bool required = request.tool_use == ToolUse::kRequired;
+  if (chat && (required || std::ranges::any_of(chat->tools, is_strict))) {
+    try {
+      const ToolPlanOptions options{request.tool_name, required, request.parallel_tool_calls};
+      if (auto plan = tool_plan(engine, chat->tools, options, cache)) return plan;
+    } catch (const Error& e) {
+      throw wrong_field("tools", e.what());
+    }
+  }
+  const std::optional<Grammar> grammar = grammar_of(request.form, cache);
+  return grammar ? text_plan(*grammar) : nullptr;
+}
 
 std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache) {
   using Kind = AnswerForm::Kind;
@@ -206,8 +227,8 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   std::vector<AnswerOptions> options;
   for (size_t i = 0; i < requests.size(); ++i)
     options.push_back(answer_options(engine, requests[i], defaults, prompts[i]));
-  const std::optional<Grammar> grammar = grammar_of(first.form, *defaults.grammars);
-  for (AnswerOptions& o : options) o.grammar = grammar;
+  const std::shared_ptr<const AnswerPlan> plan = plan_of(engine, first, *defaults.grammars);
+  for (AnswerOptions& o : options) o.plan = plan;
   for (AnswerOptions& o : options) o.sampling.seed = options.front().sampling.seed;
 
   const size_t choices = requests.size() * first.n;

@@ -36,6 +36,9 @@ std::vector<TextPiece> prompt_text(const Engine& engine, const GenerateRequest& 
 /// The grammar of an answer's form; nullopt: any text. Throws ApiError for one that cannot be, or is not taken.
 std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache);
 
+/// What the answer must consist of: calls of tools that are required or strict, or a form; null: any text.
+std::shared_ptr<const AnswerPlan> plan_of(const Engine& engine, const GenerateRequest& request, GrammarCache& cache);
+
 /// 24 random letters and digits.
 std::string random_id();
 

@@ -69,7 +69,7 @@ json::object logprobs_json(const Tokenizer& tokenizer, const std::vector<ReplyTo
 }
 
 std::string call_id(size_t choice, size_t index, const std::string& id) {
-  return cat("call_", choice, index < 10 ? "0" : "", index, "_", id);
+  return cat("call_", index < 10 ? "0" : "", index, "_", id, choice);
 }
 
 json::object call_json(const ToolCall& call, std::string id) {
