@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/clock.h"
 #include "base/thread_pool.h"
 #include "base/work.h"
 #include "cli/bench_report.h"
@@ -55,10 +56,6 @@ uint64_t peak_resident_bytes() {
   for (std::string word; in >> word;)
     if (uint64_t kib = 0; word == "VmHWM:" && in >> kib) return kib * 1024;
   return 0;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 std::vector<BenchResult> cases_of(const BenchCommand& command) {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "base/philox.h"
 #include "base/work.h"
 #include "engine/scheduler.h"
@@ -52,7 +53,7 @@ double BenchRun::run_sessions(size_t tokens) {
     scheduler.step();
     if (stop_) throw Interrupted();
   }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return seconds_since(start);
 }
 
 double BenchRun::prefill(size_t n) {
@@ -98,7 +99,7 @@ double BenchRun::verify(size_t rows, size_t depth, size_t passes) {
         ctx, engine_.model().forward(ctx, {from_ids(ids), {}, from_ids(positions), sequence}, engine_.kv_layout()));
     kv.truncate(depth);
   }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return seconds_since(start);
 }
 
 }  // namespace fathom

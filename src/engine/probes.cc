@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/memory.h"
 
@@ -21,8 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kHugePage = size_t{2} << 20, kPiece = size_t{16} << 20;
 constexpr int kReads = 3, kPeaks = 8;  // a short try may run between two of somebody else's
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// f(thread) on `threads` threads at once, which wait for each other before they begin. Seconds of each.
 std::vector<double> run_together(size_t threads, const std::function<void(size_t)>& f) {

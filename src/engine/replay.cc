@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/work.h"
 #include "engine/scheduler.h"
 #include "engine/session.h"
@@ -51,7 +52,7 @@ class Replaying final : public Running {
       scheduler.step();
       if (stop) throw Interrupted();
     }
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return seconds_since(start);
   }
 
   SpeculationStats stats;

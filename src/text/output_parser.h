@@ -46,6 +46,10 @@ struct OutputFormat {
 OutputFormat detect_output_format(const ChatTemplate& chat,
                                   const std::function<std::optional<TokenId>(std::string_view)>& find_token);
 
+/// Whether a template writes a call's arguments with tojson and so wants them as an object; others put the JSON text in
+/// as it is.
+bool wants_argument_objects(const ChatTemplate& chat);
+
 enum class PromptState : uint8_t {
   kNone,    ///< no thinking tag at the end: the model decides
   kOpen,    ///< the prompt ends in an open <think>, perhaps with the beginning of the thoughts behind it

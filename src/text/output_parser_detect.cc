@@ -11,6 +11,11 @@ constexpr std::string_view kDeepSeekCalls = "<｜tool▁calls▁begin｜>";
 bool is_space(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 }  // namespace
 
+bool wants_argument_objects(const ChatTemplate& chat) {
+  return chat.source().find("arguments | tojson") != std::string::npos ||
+         chat.source().find("arguments|tojson") != std::string::npos;
+}
+
 OutputFormat detect_output_format(const ChatTemplate& chat,
                                   const std::function<std::optional<TokenId>(std::string_view)>& find_token) {
   const auto tag = [&](std::string_view text) { return OutputTag{std::string(text), find_token(text)}; };

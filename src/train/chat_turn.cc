@@ -119,8 +119,7 @@ ChatTurnEncoder::ChatTurnEncoder(const Tokenizer& tokenizer, const ChatTemplate&
       chat_(chat),
       clock_(std::move(clock)),
       format_(detect_output_format(chat, [&](std::string_view text) { return tokenizer.find(text); })),
-      argument_objects_(chat.source().find("arguments | tojson") != std::string::npos ||
-                        chat.source().find("arguments|tojson") != std::string::npos),
+      argument_objects_(wants_argument_objects(chat)),
       knows_reasoning_(chat.source().find("reasoning_content") != std::string::npos) {}
 
 ChatMessage ChatTurnEncoder::message(const json::value& value, const std::string& what) const {

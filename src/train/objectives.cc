@@ -17,14 +17,15 @@ double sum(std::span<const float> values) {
 
 }  // namespace
 
-std::vector<float> cross_entropy(std::span<const float> logprobs, std::span<const uint8_t> counted, size_t count,
-                                 double& loss) {
-  check(counted.size() == logprobs.size(), "cross_entropy: one count for each token");
+std::vector<float> cross_entropy(std::span<const float> logprobs, std::span<const int32_t> targets, int64_t count,
+                                 double& loss, double weight) {
+  check(targets.size() == logprobs.size(), "cross_entropy: one target for each token");
   std::vector<float> derivatives(logprobs.size());
+  const double share = 1 / static_cast<double>(std::max<int64_t>(count, 1));
   for (size_t t = 0; t < logprobs.size(); ++t) {
-    if (!counted[t]) continue;
-    loss -= logprobs[t] / static_cast<double>(count);
-    derivatives[t] = static_cast<float>(-1 / static_cast<double>(count));
+    if (targets[t] < 0) continue;
+    loss -= static_cast<double>(logprobs[t]) * share;
+    derivatives[t] = static_cast<float>(-weight * share);
   }
   return derivatives;
 }

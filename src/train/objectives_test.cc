@@ -11,12 +11,16 @@ namespace {
 
 TEST(CrossEntropy, MeanOverTheTokensOfTheWholeUpdate) {
   const std::vector<float> logprobs{-1, -2, -4, -0.5F};
-  const std::vector<uint8_t> counted{1, 0, 1, 1};
+  const std::vector<int32_t> targets{7, -1, 0, 1};
   double loss = 0;
-  EXPECT_EQ((std::vector<float>{-0.125F, 0, -0.125F, -0.125F}), cross_entropy(logprobs, counted, 8, loss));
+  EXPECT_EQ((std::vector<float>{-0.125F, 0, -0.125F, -0.125F}), cross_entropy(logprobs, targets, 8, loss));
   EXPECT_DOUBLE_EQ(5.5 / 8, loss);
   // The rest of the update in a second call: the sum goes on.
-  cross_entropy(std::vector<float>{-8, -3}, std::vector<uint8_t>{1, 1}, 8, loss);
+  const std::vector<float> heavier =
+      cross_entropy(std::vector<float>{-8, -3}, std::vector<int32_t>{1, 1}, 8, loss, /*weight=*/2);
+  EXPECT_DOUBLE_EQ(16.5 / 8, loss);
+  EXPECT_EQ(heavier, (std::vector<float>{-0.25F, -0.25F}));
+  EXPECT_EQ(cross_entropy(std::vector<float>{-1}, std::vector<int32_t>{-1}, 0, loss), std::vector<float>{0});
   EXPECT_DOUBLE_EQ(16.5 / 8, loss);
 }
 

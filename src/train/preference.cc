@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/clock.h"
 #include "train/chat_data.h"
 #include "train/forward.h"
 #include "train/objectives.h"
@@ -14,8 +15,6 @@ namespace fathom {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// The log-probabilities of a sample's counted tokens, and the rows that they stand in.
 struct Counted {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/clock.h"
 #include "base/philox.h"
 #include "train/forward.h"
 #include "train/heap.h"
@@ -12,8 +13,6 @@ namespace fathom {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 double uniform(uint64_t key, size_t i) {
   return philox_uniform(key, {static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), 0, 0});
@@ -67,8 +66,8 @@ double StepBench::run() {
   loss_ = 0;
   {
     TrainingForward forward(*backend_, *model, batch_, {.mtp = model->has_mtp()});
-    const std::vector<uint8_t> all(tokens_, 1);
-    const std::vector<float> d = cross_entropy(forward.log_probs(), all, tokens_, loss_);
+    const std::vector<float> d =
+        cross_entropy(forward.log_probs(), forward.targets(), static_cast<int64_t>(tokens_), loss_);
     const std::vector<float> d_mtp(forward.mtp_log_probs().size(), -0.1F / static_cast<float>(tokens_));
     forward.backward(d, d_mtp, gradients);
   }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/clock.h"
 #include "train/data.h"
 #include "train/distill.h"
 #include "train/forward.h"
+#include "train/objectives.h"
 #include "train/plan.h"
 #include "train/preference.h"
 #include "train/reinforce.h"
@@ -16,8 +18,6 @@ namespace fathom {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Whole samples, at most `most` at a time; 0: all.
 std::vector<std::span<const Sample>> micro_batches(std::span<const Sample> batch, size_t most) {
@@ -123,24 +123,13 @@ class Trainer {
             Gradients* gradients, TrainStep& sums, const std::function<void(const TrainingPass&)>& on_pass) {
     TrainingForward forward(run_.backend(), *model.model, samples, forward_options(model, sequences),
                             gradients != nullptr);
-    const auto derivatives = [](std::span<const float> log_probs, std::span<const int32_t> targets, int64_t count,
-                                double weight, double& loss) {
-      std::vector<float> d(log_probs.size());
-      const double share = 1 / static_cast<double>(std::max<int64_t>(count, 1));
-      for (size_t i = 0; i < d.size(); ++i) {
-        if (targets[i] < 0) continue;
-        loss -= static_cast<double>(log_probs[i]) * share;
-        d[i] = static_cast<float>(-weight * share);
-      }
-      return d;
-    };
     std::vector<float> d;
     if (distillation_)
       distillation_->add(forward, samples, all.tokens, gradients, distilled_);
     else
-      d = derivatives(forward.log_probs(), forward.targets(), all.tokens, 1, sums.loss);
-    const std::vector<float> d_mtp =
-        derivatives(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens, recipe_.mtp.weight, sums.mtp_loss);
+      d = cross_entropy(forward.log_probs(), forward.targets(), all.tokens, sums.loss);
+    const std::vector<float> d_mtp = cross_entropy(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens,
+                                                   sums.mtp_loss, recipe_.mtp.weight);
     sums.balance_loss += forward.pass().balance_loss;
     sums.has_mtp = !forward.mtp_log_probs().empty();
     if (on_pass) on_pass(forward.pass());
