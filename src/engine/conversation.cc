@@ -30,11 +30,6 @@ std::string token_text(const Tokenizer& tokenizer, const std::optional<TokenId>&
 
 }  // namespace
 
-bool wants_argument_objects(const ChatTemplate& chat_template) {
-  const std::string& source = chat_template.source();
-  return source.find("arguments | tojson") != std::string::npos || source.find("arguments|tojson") != std::string::npos;
-}
-
 std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools,
                                      bool add_generation_prompt, const json::object& extra) {
   const TokenizerSpec& spec = engine.tokenizer().spec();

@@ -60,9 +60,6 @@ class Conversation {
 std::vector<TextPiece> render_prompt(const Engine& engine, const json::array& messages, const json::array& tools,
                                      bool add_generation_prompt, const json::object& extra = {});
 
-/// Some templates print `arguments` with tojson and so want the object; others insert the JSON text as it is.
-bool wants_argument_objects(const ChatTemplate& chat_template);
-
 /// A prompt without a template: BOS where the tokenizer asks for it, then the text, in which control tokens are not
 /// matched.
 std::vector<TextPiece> plain_prompt(const Engine& engine, std::string text);

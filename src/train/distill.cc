@@ -57,7 +57,7 @@ Distillation::Distillation(Run& run, const std::filesystem::path& teacher)
       options_(options_of(recipe_)),
       teacher_(teacher, run.state().model()),
       pool_(run.threads()),
-      end_ids_(end_tokens(*run.state().model().tokenizer)) {}
+      end_ids_(end_ids(*run.state().model().tokenizer)) {}
 
 std::string Distillation::what() const {
   return cat(recipe_.loss, " from ", teacher_.config().model_type, " (", name(teacher_.profile()), ")");

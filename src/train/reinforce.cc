@@ -64,7 +64,7 @@ class Reinforcement {
                                   .ctx = run_.context(),
                                   .sequences = std::min<size_t>(options_.prompts * options_.group, 64)});
     publish(policy_);
-    options_.stop_ids = end_tokens(*run_.state().model().tokenizer);
+    options_.stop_ids = end_ids(tokenizer());
     options_.progress = [&listener](uint64_t /*done*/, uint64_t /*total*/) {
       if (listener.stop()) throw Interrupted();
     };

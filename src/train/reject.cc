@@ -93,7 +93,7 @@ class Rejection {
       : recipe_(recipe),
         listener_(listener),
         folder_(options.resume ? RunFolder::open(options.folder) : RunFolder::create(options.folder, recipe)),
-        identity_(run_identity(recipe, options.start, options.teacher)),
+        identity_(run_identity(recipe, options)),
         progress_(progress_of(folder_.path(), identity_)),
         engine_(load_engine(recipe, options)),
         format_(engine_->output_format()),

@@ -96,7 +96,7 @@ class PrefixesOfOneUse {
 
 }  // namespace
 
-std::vector<TokenId> end_tokens(const Tokenizer& tokenizer) {
+std::vector<TokenId> end_ids(const Tokenizer& tokenizer) {
   std::vector<TokenId> out;
   for (size_t i = 0; i < tokenizer.vocab_size(); ++i)
     if (const auto id = static_cast<TokenId>(i); tokenizer.is_end_of_generation(id)) out.push_back(id);

@@ -23,7 +23,7 @@ struct RolloutOptions {
 };
 
 /// The tokens that end an answer by the tokenizer, for stop_ids.
-std::vector<TokenId> end_tokens(const Tokenizer& tokenizer);
+std::vector<TokenId> end_ids(const Tokenizer& tokenizer);
 
 /// One answer.
 struct Rollout {

@@ -113,7 +113,7 @@ void Run::write_sample(int64_t step, const Sample& like) {
   const std::vector<Rollout> answers = roll_out(*engine, prompts,
                                                 {.temperature = 0.8F,
                                                  .max_tokens = most,
-                                                 .stop_ids = end_tokens(tokenizer),
+                                                 .stop_ids = end_ids(tokenizer),
                                                  .seed = static_cast<uint64_t>(recipe_.seed)});
   write_sample(step, tokenizer.decode(answers.front().ids) + "\n");
 }

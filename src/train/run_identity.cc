@@ -28,8 +28,7 @@ std::string contents_hash(const std::vector<std::filesystem::path>& files) {
 
 }  // namespace
 
-RunIdentity run_identity(const Recipe& recipe, const std::filesystem::path& start,
-                         const std::filesystem::path& teacher) {
+RunIdentity run_identity(const Recipe& recipe, const TrainOptions& options) {
   Recipe r = recipe;
   r.name.clear();
   r.energy = {};
@@ -44,8 +43,8 @@ RunIdentity run_identity(const Recipe& recipe, const std::filesystem::path& star
   return {{"recipe", hash.hex()},
           {"profile", recipe.train.profile},
           {"data", contents_hash(data)},
-          {"frozen model", recipe.lora.rank != 0 || draws ? contents_hash({start}) : "none"},
-          {"teacher", recipe.stage == "distill" ? contents_hash({teacher}) : "none"}};
+          {"frozen model", recipe.lora.rank != 0 || draws ? contents_hash({options.start}) : "none"},
+          {"teacher", recipe.stage == "distill" ? contents_hash({options.teacher}) : "none"}};
 }
 
 }  // namespace fathom

@@ -43,7 +43,7 @@ bool is_finite(const Tensor& t) {
 
 RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunFolder& folder, size_t threads)
     : recipe_(recipe),
-      identity_(run_identity(recipe, options.start, options.teacher)),
+      identity_(run_identity(recipe, options)),
       threads_(threads),
       model_(start_model(recipe, options.start, folder.path(), resumed_from(options, folder), threads)),
       adapter_(adapter_of(recipe, model_, resumed_from(options, folder))),
