@@ -70,6 +70,14 @@ void Connection::close() {
   worker_->connections.erase(self);
 }
 
+void Connection::cut() {
+  ++state_->cut;
+  ErrorCode ignored;
+  // The system must not keep what the client does not read, either.
+  if (writes_) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  close();
+}
+
 // ---- Reading. No connection has a buffer of its own while it waits: thousands of idle ones cost little.
 
 void Connection::wait_readable() {
@@ -249,10 +257,7 @@ std::shared_ptr<Exchange> Connection::new_exchange(bool keep_alive) {
 
 void Connection::flush() {
   if (stage_ != Stage::kAnswering) return;
-  if (exchange_->cut()) {  // also while a write waits for the client
-    ++state_->cut;
-    return close();
-  }
+  if (exchange_->cut()) return cut();  // also while a write waits for the client
   if (writes_) return;
   schedule_beat();
   const bool complete = exchange_->take(output_);
@@ -350,8 +355,7 @@ void Connection::wait_for_deadline() {
 
 void Connection::on_deadline() {
   if (stage_ != Stage::kReading || !parser_.begun()) {
-    if (stage_ == Stage::kAnswering) ++state_->cut;
-    return close();
+    return stage_ == Stage::kAnswering ? cut() : close();
   }
   refuse(408, parser_.head_done() ? "the body comes too slowly" : "the request's head comes too slowly");
 }

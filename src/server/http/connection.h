@@ -63,6 +63,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Answering.
   void flush();
   void write_some();
+  void cut();
   void on_answered();
   void linger();
   void schedule_beat();

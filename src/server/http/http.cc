@@ -50,6 +50,18 @@ struct HttpServer::Impl {
     return out;
   }
 
+  /// A thread's whole life. What one connection throws (no memory) must not end the others.
+  static void run(Worker& worker) {
+    for (;;) {
+      try {
+        worker.context.run();
+        return;
+      } catch (const std::exception& error) {
+        log(LogLevel::kError, cat("an I/O thread: ", error.what()));
+      }
+    }
+  }
+
   void listen() {
     const HttpServerOptions& options = state->options;
     boost::system::error_code error;
@@ -130,7 +142,7 @@ void HttpServer::start() {
   check(!s.started, "HttpServer::start() twice");
   s.started = true;
   asio::post(s.workers[0]->context, [&s] { s.accept(); });
-  for (const auto& worker : s.workers) s.threads.emplace_back([worker] { worker->context.run(); });
+  for (const auto& worker : s.workers) s.threads.emplace_back([worker] { Impl::run(*worker); });
 }
 
 bool HttpServer::drain() {

@@ -108,7 +108,7 @@ struct HttpCounters {
   uint64_t open = 0, accepted = 0, turned_away = 0;  ///< connections
   uint64_t requests = 0;                             ///< given to the handler
   uint64_t refused = 0;                              ///< answered with an error before the handler
-  uint64_t cut = 0;                                  ///< clients too slow to read their stream
+  uint64_t cut = 0;  ///< answers broken off: read too slowly, or given up by the handler
   uint64_t bytes_in = 0, bytes_out = 0;
 };
 
