@@ -4,7 +4,7 @@
 Parts, in any number (none: all of them):
   release     every GoogleTest program, optimised
   sanitizers  the same with AddressSanitizer and UndefinedBehaviorSanitizer
-  tsan        the thread pool's and the scheduler's tests with ThreadSanitizer
+  tsan        the thread pool's, the scheduler's and the HTTP server's tests with ThreadSanitizer
   scripts     the tools' own tests (tests/scripts) and the program as a person uses it (tests/e2e)
   checks      layers, format, clang-tidy
   fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones)
@@ -30,7 +30,7 @@ BUILD = ROOT / "build"
 PARTS = ("release", "sanitizers", "tsan", "fuzz", "neon", "scripts", "checks")
 CORES = len(os.sched_getaffinity(0))
 # What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
-TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*"}
+TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*", "server_test": "Http*"}
 # Programs of the optimised build alone: real models take minutes under sanitizers and reach no other code.
 RELEASE_ONLY = {"real_test"}
 # The kernels' test under emulation, in runs of about the same length: {name: (processor, filter)}.
