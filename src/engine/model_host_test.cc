@@ -1,0 +1,177 @@
+// Many threads and one compute thread: what each asks for comes as if it were alone, whoever cancels, fails or is
+// turned away beside it; and models that come and go under it.
+#include "engine/model_host.h"
+
+#include <future>
+
+#include "tests/testing.h"
+
+namespace fathom {
+namespace {
+
+HostedModel tiny(const std::string& name, size_t sequences = 2) {
+  return {name,
+          testing::golden_dir() / "gguf" / "qwen2.gguf",
+          {.profile = Profile::kExact, .threads = 1, .ctx = 200, .sequences = sequences, .prefill_chunk = 32},
+          ""};
+}
+
+AnswerOptions options(uint64_t seed, size_t max_tokens) {
+  AnswerOptions o;
+  o.sampling.temperature = 1, o.sampling.top_p = 1, o.sampling.seed = seed;
+  o.max_tokens = max_tokens, o.ignore_eos = true, o.plain = true;
+  return o;
+}
+
+class Ear final : public GenerationListener {
+ public:
+  explicit Ear(std::function<void(Ear&)> on_text = {}) : on_text_(std::move(on_text)) {}
+  void on_answer(std::string_view text) override {
+    text_ += text;
+    if (on_text_) on_text_(*this);
+  }
+  void on_done(Answer answer) override { result_.set_value(std::move(answer)); }
+  void on_failed(std::exception_ptr error) override { result_.set_exception(std::move(error)); }
+
+  Answer wait() { return result_.get_future().get(); }
+
+ private:
+  std::string text_;
+  std::function<void(Ear&)> on_text_;
+  std::promise<Answer> result_;
+};
+
+std::vector<TokenId> prompt_ids(uint64_t seed, size_t n) {
+  std::mt19937_64 random(seed);
+  std::vector<TokenId> ids(n);
+  for (TokenId& id : ids) id = static_cast<TokenId>(random() % 300);
+  return ids;
+}
+
+class ModelHosts : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(tiny("").path)) GTEST_SKIP() << "needs golden/gguf/qwen2.gguf";
+  }
+  static Answer ask(ModelHost& host, const std::string& model, uint64_t seed, size_t length, size_t max_tokens) {
+    const auto ear = std::make_shared<Ear>();
+    const std::shared_ptr<LoadedModel> loaded = host.acquire(model);
+    host.submit(loaded, prepare_prompt(loaded->engine(), prompt_ids(seed % 3, length)), options(seed, max_tokens), ear);
+    return ear->wait();
+  }
+};
+
+TEST_F(ModelHosts, ThreadsGetWhatTheyGetAlone) {
+  constexpr size_t kThreads = 6, kEach = 4;
+  std::vector<std::vector<TokenId>> alone;
+  {
+    ModelHost host({tiny("a")}, {});
+    for (size_t i = 0; i < kThreads * kEach; ++i) alone.push_back(ask(host, "a", i, 20 + i * 5, 8).ids);
+  }
+  ModelHost host({tiny("a")}, {});
+  std::vector<std::vector<TokenId>> got(alone.size());
+  {
+    std::vector<std::jthread> threads;
+    for (size_t t = 0; t < kThreads; ++t)
+      threads.emplace_back([&, t] {
+        for (size_t i = t * kEach; i < (t + 1) * kEach; ++i) got[i] = ask(host, "a", i, 20 + i * 5, 8).ids;
+      });
+  }
+  EXPECT_EQ(got, alone);
+  host.wait_until_idle();
+  EXPECT_EQ(host.requests(), 0u);
+  EXPECT_GT(host.acquire("a")->stats().shared_positions, 0u) << "some began alike";
+}
+
+TEST_F(ModelHosts, ACancelledAnswerEndsAndTheOtherDoesNot) {
+  ModelHost host({tiny("a")}, {});
+  const std::shared_ptr<LoadedModel> model = host.acquire("a");
+  const std::vector<TokenId> alone = ask(host, "a", 7, 30, 60).ids;
+  std::promise<std::shared_ptr<Generation>> to_cancel;
+  const auto shared = to_cancel.get_future().share();
+  bool cancelled = false;
+  const auto first = std::make_shared<Ear>([&](Ear&) {
+    if (!std::exchange(cancelled, true)) shared.get()->cancel();
+  });
+  to_cancel.set_value(host.submit(model, prepare_prompt(model->engine(), prompt_ids(1, 10)), options(1, 150), first));
+  const auto second = std::make_shared<Ear>();
+  host.submit(model, prepare_prompt(model->engine(), prompt_ids(7 % 3, 30)), options(7, 60), second);
+  const Answer stopped = first->wait();
+  EXPECT_EQ(stopped.finish_reason, FinishReason::kCancelled);
+  EXPECT_LT(stopped.ids.size(), 150u);
+  EXPECT_EQ(second->wait().ids, alone);
+}
+
+TEST_F(ModelHosts, AnErrorInOneReachesNoOther) {
+  ModelHost host({tiny("a")}, {});
+  const std::shared_ptr<LoadedModel> model = host.acquire("a");
+  const std::vector<TokenId> alone = ask(host, "a", 5, 40, 30).ids;
+  const auto bad = std::make_shared<Ear>([](Ear&) { throw Error("a listener that fails"); });
+  const auto good = std::make_shared<Ear>();
+  host.submit(model, prepare_prompt(model->engine(), prompt_ids(0, 10)), options(1, 40), bad);
+  host.submit(model, prepare_prompt(model->engine(), prompt_ids(5 % 3, 40)), options(5, 30), good);
+  EXPECT_THROW(bad->wait(), Error);
+  EXPECT_EQ(good->wait().ids, alone);
+  AnswerOptions wrong = options(1, 5);
+  wrong.sampling.temperature = -1;
+  EXPECT_THROW(host.submit(model, prepare_prompt(model->engine(), prompt_ids(0, 10)), wrong, good), Error);
+  EXPECT_THROW(prepare_prompt(model->engine(), {5, 100000}), Error);
+  EXPECT_THROW(prepare_prompt(model->engine(), std::vector<TokenId>(200, 1)), Error);
+}
+
+TEST_F(ModelHosts, TooManyAreTurnedAway) {
+  ModelHost host({tiny("a")}, {.max_requests = 2});
+  const std::shared_ptr<LoadedModel> model = host.acquire("a");
+  std::promise<void> go;
+  const auto wait = [&, until = go.get_future().share()](Ear&) { until.wait(); };
+  const auto first = std::make_shared<Ear>(wait), second = std::make_shared<Ear>();
+  const auto submit = [&](const std::shared_ptr<Ear>& ear) {
+    return host.submit(model, prepare_prompt(model->engine(), prompt_ids(0, 10)), options(1, 5), ear);
+  };
+  submit(first), submit(second);
+  EXPECT_THROW(submit(std::make_shared<Ear>()), OverloadedError);
+  go.set_value();
+  first->wait(), second->wait();
+  host.wait_until_idle();
+  const auto third = std::make_shared<Ear>();
+  submit(third);
+  EXPECT_EQ(third->wait().ids.size(), 5u);
+}
+
+TEST_F(ModelHosts, AModelIsNotUnloadedUnderARequest) {
+  ModelHost host({tiny("a"), tiny("b")}, {});
+  EXPECT_EQ(host.loaded("a"), nullptr);
+  EXPECT_THROW(host.acquire("c"), Error);
+  std::promise<void> go;
+  const auto ear = std::make_shared<Ear>([&, until = go.get_future().share()](Ear&) { until.wait(); });
+  {
+    const std::shared_ptr<LoadedModel> a = host.acquire("a");
+    EXPECT_EQ(host.acquire("a"), a) << "loaded once";
+    host.submit(a, prepare_prompt(a->engine(), prompt_ids(0, 10)), options(1, 5), ear);
+  }
+  EXPECT_FALSE(host.unload("a")) << "an answer needs it";
+  go.set_value();
+  const std::vector<TokenId> ids = ear->wait().ids;
+  host.wait_until_idle();
+  while (!host.unload("a")) std::this_thread::yield();  // the compute thread lets go of it
+  EXPECT_EQ(host.loaded("a"), nullptr);
+  EXPECT_EQ(ask(host, "a", 1, 10, 5).ids.size(), 5u);
+  EXPECT_EQ(ask(host, "b", 1, 10, 5).ids, ask(host, "a", 1, 10, 5).ids) << "the same file";
+}
+
+TEST_F(ModelHosts, AHostThatEndsTellsThoseThatWait) {
+  const auto ear = std::make_shared<Ear>();
+  {
+    ModelHost host({tiny("a")}, {});
+    const std::shared_ptr<LoadedModel> model = host.acquire("a");
+    host.submit(model, prepare_prompt(model->engine(), prompt_ids(0, 10)), options(1, 180), ear);
+  }
+  try {
+    const Answer a = ear->wait();
+    EXPECT_EQ(a.ids.size(), 180u) << "it was quicker than the end";
+  } catch (const ResourceError&) {
+  }
+}
+
+}  // namespace
+}  // namespace fathom
