@@ -85,7 +85,7 @@ void Distillation::load() {
   if (recipe_.on_policy == 0) return;
   const StartModel& student = run_.state().model();
   const size_t together = answers_of(static_cast<size_t>(run_.recipe().train.batch));
-  engine_ = Engine::from_model(student.masters.snapshot(run_.threads()), nullptr,
+  engine_ = Engine::from_model(run_.state().snapshot().model, nullptr,
                                {.profile = student.profile,
                                 .threads = run_.threads(),
                                 .ctx = run_.context(),
@@ -101,7 +101,8 @@ std::optional<std::vector<Sample>> Distillation::with_answers(std::vector<Sample
     prompts.push_back(prompt_of(batch[i]));
     longest = std::max(longest, prompts.back().size());
   }
-  engine_->publish(run_.state().model().masters.snapshot(run_.threads()));
+  const Snapshot student = run_.state().snapshot();
+  engine_->publish(student.model, student.adapter);
   RolloutOptions how{.max_tokens = std::min(static_cast<size_t>(recipe_.max_tokens), run_.context() - longest),
                      .stop_ids = end_ids_,
                      .seed = static_cast<uint64_t>(run_.recipe().seed),

@@ -192,8 +192,6 @@ TrainResult run_training(const Recipe& recipe, const TrainOptions& options, Trai
   if (recipe.stage == "grpo") return run_reinforcement(recipe, options, listener);
   if (recipe.stage == "dpo") return run_preferences(recipe, options, listener);
   if (recipe.stage == "reject") return run_rejection(recipe, options, listener);
-  if (recipe.stage == "distill" && recipe.distill.on_policy > 0 && recipe.lora.rank != 0)
-    throw Error("distill.on_policy: expected 0 with lora.rank, an adapter draws no answers yet");
   return Trainer(recipe, options, listener).run();
 }
 
