@@ -2,9 +2,8 @@
 #include "sampling/grammar/grammar_matcher.h"
 
 #include "base/error.h"
+#include "sampling/grammar/grammar_fixture.h"
 #include "tests/precompiled.h"
-#include "tests/testing.h"
-#include "text/tokenizer_fixture.h"
 
 namespace fathom {
 namespace {
@@ -77,10 +76,10 @@ TEST(GrammarMatcher, MasksAreExactOnRandomWalks) {
 }
 
 TEST(GrammarMatcher, MasksAreExactWithARealVocabulary) {
-  const auto folder = testing::shared_path("data/tokenizers/qwen3");
-  if (!folder) GTEST_SKIP() << "needs $FATHOM_SHARED/data/tokenizers/qwen3";
-  const Tokenizer tokenizer(testing::load_tokenizer_json(*folder));
-  const TokenTrie trie(tokenizer);
+  const testing::RealVocabulary* real = testing::real_vocabulary();
+  if (!real) GTEST_SKIP() << "needs $FATHOM_SHARED/data/tokenizers/qwen3";
+  const Tokenizer& tokenizer = real->tokenizer;
+  const TokenTrie& trie = real->trie;
   GrammarMatcher matcher(json_grammar());
   std::vector<uint64_t> words;
   for (const std::string_view piece : {"{", "\"a \\", "u00e9 \xe4", "\xb8\xad\"", ": [1", ".5, {}]"}) {

@@ -2,7 +2,7 @@
 #include "sampling/grammar/grammar.h"
 
 #include "base/error.h"
-#include "sampling/grammar/grammar_matcher.h"
+#include "sampling/grammar/grammar_fixture.h"
 #include "tests/precompiled.h"
 
 namespace fathom {
@@ -10,14 +10,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-/// Whether `text` is of the grammar, byte by byte.
-bool matches(const Grammar& grammar, std::string_view text) {
-  GrammarMatcher matcher(grammar);
-  for (size_t i = 0; i < text.size(); ++i)
-    if (!matcher.accept(text.substr(i, 1))) return false;
-  return matcher.may_finish();
-}
+using testing::matches;
 
 template <class F>
 std::string error_of(F f) {

@@ -138,7 +138,8 @@ ExprId JsonRules::value() {
 
 ExprId JsonRules::scalar_text(const json::value& scalar) {
   const std::string text = to_json(scalar);
-  if (valid_utf8_prefix(text) != text.size()) throw Error("JSON schema: expected UTF-8 in constants, found other bytes");
+  if (valid_utf8_prefix(text) != text.size())
+    throw Error("JSON schema: expected UTF-8 in constants, found other bytes");
   std::vector<ExprId> parts;
   for (size_t at = 0; at < text.size();) {
     size_t end = at;

@@ -22,12 +22,12 @@ class JsonRules {
   ExprId integer();  ///< without fraction and exponent
   ExprId boolean();  ///< true or false
   ExprId null();
-  ExprId value();                                 ///< any JSON
-  ExprId array();                                 ///< any array
-  ExprId object();                                ///< any object
+  ExprId value();   ///< any JSON
+  ExprId array();   ///< any array
+  ExprId object();  ///< any object
   /// A string, number, boolean or null in its shortest form; what is not ASCII in a string also as \uXXXX.
   ExprId scalar_text(const json::value& scalar);
-  ExprId constant(const json::value& value);      ///< the same for arrays and objects, with white space between tokens
+  ExprId constant(const json::value& value);  ///< the same for arrays and objects, with white space between tokens
 
   /// One character of a string, written in any way: itself, \n, \u000a, a pair of \uD83D\uDE00 counting as one.
   ExprId string_char();

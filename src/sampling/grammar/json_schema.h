@@ -7,8 +7,8 @@
 // true and false. Annotations are ignored. Every other keyword would change the meaning and is refused by name.
 //   What the grammar allows, and no more: properties in the order of the schema, those that may be left out left out,
 // then further ones; a schema that names no type, but keywords of one, has that type; strings of enum and const and
-// property names in their shortest spelling (what is not ASCII as \uXXXX, too); integers without fraction and exponent, and so numbers with bounds;
-// white space as in json_rules.h, before the value too.
+// property names in their shortest spelling (what is not ASCII as \uXXXX, too); integers without fraction and exponent,
+// and so numbers with bounds; white space as in json_rules.h, before the value too.
 #pragma once
 #include "base/json.h"
 #include "sampling/grammar/grammar.h"

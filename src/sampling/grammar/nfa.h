@@ -54,7 +54,7 @@ Automaton determinize(const Nfa& nfa, RuleId root, const std::vector<bool>& fini
 
 constexpr size_t kMostGrammarStates = size_t{1} << 17;  ///< deterministic states of one grammar
 constexpr size_t kMostGrammarParts = size_t{1} << 20;   ///< nondeterministic ones, and expressions
-constexpr size_t kMostGrammarWork = size_t{1} << 26;    ///< steps of the subset construction
+constexpr size_t kMostGrammarWork = size_t{1} << 25;    ///< steps of the subset construction
 constexpr size_t kMostGrammarShapes = size_t{1} << 14;  ///< Automaton::shapes
 
 }  // namespace fathom
