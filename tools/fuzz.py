@@ -31,7 +31,7 @@ STATE = ROOT / "build" / "fuzz"  # corpus, totals, artifacts
 # Target: (the longest input in bytes, executions of the short run in ./test).
 TARGETS = {"gguf": (4096, 15000), "safetensors": (2048, 60000), "config": (2048, 40000), "tokenizer": (4096, 15000),
            "chat_template": (2048, 10000), "output_parser": (1024, 8000),
-           "http_request": (2048, 60000)}
+           "http_request": (2048, 60000), "gbnf": (1024, 8000), "json_schema": (1024, 6000)}
 COMPILERS = ("clang++-14", "clang++")
 CHUNK_SECONDS = 300  # after so long a run is counted and begun again
 MOST_FINDINGS = 10  # of one target in one run

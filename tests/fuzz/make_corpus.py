@@ -299,10 +299,40 @@ def make_requests():
         save("http_request", name, bytes([7 * i]) + (request.encode() if isinstance(request, str) else request))
 
 
+# ---- grammars
+
+GRAMMARS = {
+    "arithmetic": 'root ::= (expr "=" ws term "\\n")+\nexpr ::= term ([-+*/] term)* # sums\n'
+                  'term ::= ident | num | "(" ws expr ")" ws\nident ::= [a-z] [a-z0-9_]* ws\nnum ::= [0-9]+ ws\nws ::= [ \\t\\n]*\n',
+    "list": 'root ::= item{1,3}\nitem ::= "- " [^\\r\\n\\x0b\\u0085]+ "\\n" | . ("x" | ){2,}\n',
+    "ambiguous": 'root ::= "a" | "a" root root | "a" root b?\nb ::= "b" | "a" b\n',
+    "regex": "^(?:[a-f\\d]{2,4}|x+?y*)\\s?(?<n>\\.|[^\"])$", "regex-dates": "\\d{4}-(0[1-9]|1[0-2])-\\w+",
+}
+SCHEMAS = {
+    "object": {"type": "object", "properties": {"a": {"type": "integer", "minimum": -3, "maximum": 120}, "b": {"type": "string"}},
+               "required": ["a"], "additionalProperties": False},
+    "tree": {"$defs": {"n": {"properties": {"v": {"enum": [1, "x", None]}, "kids": {"items": {"$ref": "#/$defs/n"}}}, "required": ["v"]}},
+             "$ref": "#/$defs/n"},
+    "merged": {"allOf": [{"properties": {"a": {"type": "number", "exclusiveMinimum": 0.5}}},
+                         {"anyOf": [{"required": ["a"]}, {"additionalProperties": {"const": {"k": [True]}}}]}]},
+    "strings": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 5}, {"pattern": "^a[\"\\n]+"}, {"format": "ipv6"},
+                          {"format": "date-time"}]},
+    "arrays": {"type": ["array", "null"], "prefixItems": [{"type": "integer", "multipleOf": 7}], "items": {"type": "boolean"}, "minItems": 2,
+               "maxItems": 4},
+}
+
+
+def make_grammars():
+    for name, source in GRAMMARS.items():
+        save("gbnf", name, source)
+    for name, schema in SCHEMAS.items():
+        save("json_schema", name, json.dumps(schema))
+
+
 def main():
     shutil.rmtree(CORPUS, ignore_errors=True)
     for make in (make_gguf, make_safetensors, make_config, make_tokenizer, make_templates, make_outputs,
-                 make_requests):
+                 make_requests, make_grammars):
         make()
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     print(f"{len(files)} files, {sum(path.stat().st_size for path in files)} bytes")

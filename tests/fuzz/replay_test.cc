@@ -18,7 +18,9 @@ constexpr Target kTargets[] = {{"gguf", gguf},
                                {"tokenizer", tokenizer},
                                {"chat_template", chat_template},
                                {"output_parser", output_parser},
-                               {"http_request", http_request}};
+                               {"http_request", http_request},
+                               {"gbnf", gbnf},
+                               {"json_schema", json_schema}};
 
 size_t replay(const std::string& kind, const Target& target) {
   const fs::path folder = testing::source_dir() / "tests" / "fuzz" / kind / target.name;

@@ -23,5 +23,9 @@ void output_parser(std::string_view input);
 /// One byte of choice (cuts), then the bytes of a connection: what the server makes of them must not depend on the
 /// cuts, and nothing of it may break out of an answer's head or of an event.
 void http_request(std::string_view input);
+/// A grammar in GBNF, and the same bytes as a regular expression: what compiles is followed at random.
+void gbnf(std::string_view input);
+/// A JSON schema: what compiles is followed at random; a complete document must be JSON.
+void json_schema(std::string_view input);
 
 }  // namespace fathom::fuzz
