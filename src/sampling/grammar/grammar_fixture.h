@@ -1,10 +1,10 @@
 // For tests of grammars: whether a text is of one, and a real vocabulary.
 #pragma once
+#include <filesystem>
 #include <optional>
 #include <string_view>
 
 #include "sampling/grammar/grammar_matcher.h"
-#include "tests/testing.h"
 #include "text/tokenizer_fixture.h"
 
 namespace fathom::testing {
@@ -23,10 +23,9 @@ struct RealVocabulary {
   TokenTrie trie{tokenizer};
 };
 
-/// Qwen 3's, of 151,669 tokens, loaded once per process; null where $FATHOM_SHARED does not have it.
-inline const RealVocabulary* real_vocabulary() {
-  static const std::optional<RealVocabulary> vocabulary = [] {
-    const auto folder = shared_path("data/tokenizers/qwen3");
+/// That of the tokenizer in `folder`, loaded once per process, whatever the folder is later; null without a folder.
+inline const RealVocabulary* real_vocabulary(const std::optional<std::filesystem::path>& folder) {
+  static const std::optional<RealVocabulary> vocabulary = [&] {
     return folder ? std::optional<RealVocabulary>(std::in_place, *folder) : std::nullopt;
   }();
   return vocabulary ? &*vocabulary : nullptr;

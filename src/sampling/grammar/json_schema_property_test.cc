@@ -6,6 +6,7 @@
 #include "sampling/grammar/grammar_fixture.h"
 #include "sampling/grammar/json_schema.h"
 #include "tests/precompiled.h"
+#include "tests/testing.h"
 
 namespace fathom {
 namespace {
@@ -257,7 +258,7 @@ TEST(JsonSchemaProperty, ValidDocumentsAreReachableAndOthersAreNot) {
 }
 
 TEST(JsonSchemaProperty, EveryTokenOfAValidDocumentIsInItsMask) {
-  const testing::RealVocabulary* real = testing::real_vocabulary();
+  const testing::RealVocabulary* real = testing::real_vocabulary(testing::shared_path("data/tokenizers/qwen3"));
   if (!real) GTEST_SKIP() << "needs $FATHOM_SHARED/data/tokenizers/qwen3";
   const Tokenizer& tokenizer = real->tokenizer;
   const TokenTrie& trie = real->trie;
