@@ -27,6 +27,9 @@ struct Automaton {
     uint32_t first_call, calls;
     bool final;  ///< the rule may end here
     bool ends;   ///< final, and nothing leads on
+    /// The state before this one in a chain whose states differ late: both read the same texts of up to `alike` bytes,
+    /// and the rule may end after the same ones. kNone: there is none. A counted string is such a chain.
+    uint32_t before = kNone, alike = 0;
   };
   struct Rule {
     uint32_t start = kNone;  ///< kNone: never reached from the root
@@ -48,6 +51,8 @@ struct Automaton {
     return slot == kNoSlot ? kNone : targets[s.first_target + slot];
   }
   std::span<const Call> calls_of(const State& s) const { return {calls.data() + s.first_call, s.calls}; }
+  /// Fills in `before` and `alike` of all states.
+  void find_chains();
   /// The bytes that may follow in a state, through calls too.
   std::bitset<256> first_of(uint32_t state) const;
   size_t size_bytes() const;

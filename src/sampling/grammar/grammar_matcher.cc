@@ -53,13 +53,15 @@ TokenMask GrammarMatcher::mask(const TokenTrie& trie, std::vector<uint64_t>& wor
   words.assign((trie.vocab_size() + 63) / 64, 0);
   const auto allow = [&words](TokenId id) { words[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64); };
   GrammarStacks stacks = stacks_;
-  TokenWalk walk(stacks, trie);
+  uint64_t work = 0;
+  TokenWalk walk(stacks, trie, work);
   const std::span<const TokenTrie::Node> nodes = trie.nodes();
   std::vector<StackConfig> behind;
   for (const StackConfig& config : configs_) {
-    const std::shared_ptr<const StateMask> state = grammar_.masks().get(a, trie, config.state);
+    const std::shared_ptr<const StateMask> state = grammar_.masks().get(a, trie, config.state, work);
     state->add_to(words);
     if (state->leaving.empty()) continue;
+    work += state->leaving.size();
     behind.clear();
     stacks.leave(config.frame, behind);
     std::bitset<256> first;
@@ -68,7 +70,7 @@ TokenMask GrammarMatcher::mask(const TokenTrie& trie, std::vector<uint64_t>& wor
     for (const uint32_t node : state->leaving)
       for (uint32_t child = node + 1; child < nodes[node].skip; child = nodes[child].skip)
         if (first[nodes[child].byte])
-          walk.walk(behind, child, nodes[child].skip, [&](uint32_t at, bool) {
+          walk.walk(behind, child, nodes[child].skip, 0, [&](uint32_t at, bool) {
             for (const TokenId id : trie.tokens(at)) allow(id);
           });
   }

@@ -25,7 +25,8 @@ class GrammarMatcher {
 
   /// The tokens that may come next: a token iff accept(its bytes) would hold, one that ends generation iff
   /// may_finish(). The view is of `words`, resized to ceil(V / 64); it is all zero only where nothing may follow and
-  /// the trie knows no token that ends generation, or no token's bytes fit. Throws Error as accept().
+  /// the trie knows no token that ends generation, or no token's bytes fit. Throws Error as accept(), and
+  /// after TokenWalk::kMostWork.
   TokenMask mask(const TokenTrie& trie, std::vector<uint64_t>& words) const;
 
   /// The text so far is one of the grammar's.

@@ -188,6 +188,7 @@ Grammar GrammarBuilder::build(RuleId root, Unfinishable unfinishable) {
       throw Error(cat("grammar: rule ", rules_[rule].name,
                       ": expected one that some finite text matches, found one that can never finish"));
   Automaton automaton = determinize(nfa, root, finishes, nullable);
+  automaton.find_chains();
   for (const RuleId rule : by_first_calls(automaton, *this))
     automaton.rules[rule].first = automaton.first_of(automaton.rules[rule].start);
   return Grammar(std::move(automaton));

@@ -28,11 +28,15 @@ class MaskCache {
   static constexpr size_t kMostBytes = size_t{16} << 20;
 
   /// The mask of `state`, computed now if it is not there. Past kMostBytes all is forgotten and begun again.
-  /// Throws Error if the grammar is so ambiguous that the bounds of GrammarStacks or kMostMaskWork are passed.
-  std::shared_ptr<const StateMask> get(const Automaton& automaton, const TokenTrie& trie, uint32_t state);
+  /// Throws Error if the grammar is so ambiguous that TokenWalk does.
+  std::shared_ptr<const StateMask> get(const Automaton& automaton, const TokenTrie& trie, uint32_t state,
+                                       uint64_t& work);
   size_t size_bytes() const;
 
  private:
+  std::shared_ptr<const StateMask> find(uint64_t key) const;
+  std::shared_ptr<const StateMask> keep(uint64_t key, const std::shared_ptr<const StateMask>& mask, size_t bytes);
+
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, std::shared_ptr<const StateMask>> masks_;  // by trie and state
   size_t bytes_ = 0;

@@ -48,8 +48,15 @@ void TokenTrie::build(std::span<const std::string_view> tokens) {
     return order != 0 ? order < 0 : a < b;
   });
   std::vector<uint32_t> path;  // the nodes above the next one
+  const auto close_node = [&] {
+    Node& node = nodes_[path.back()];
+    node.skip = static_cast<uint32_t>(nodes_.size());
+    node.longest = std::max(node.longest, node.depth);
+    if (path.size() > 1)
+      nodes_[path[path.size() - 2]].longest = std::max(nodes_[path[path.size() - 2]].longest, node.longest);
+  };
   const auto close = [&](size_t depth) {
-    for (; path.size() > depth; path.pop_back()) nodes_[path.back()].skip = static_cast<uint32_t>(nodes_.size());
+    for (; path.size() > depth; path.pop_back()) close_node();
   };
   std::string_view last;
   for (uint32_t i = 0; i < tokens_.size(); ++i) {
@@ -61,13 +68,13 @@ void TokenTrie::build(std::span<const std::string_view> tokens) {
     for (size_t depth = common; depth < text.size(); ++depth) {
       path.push_back(static_cast<uint32_t>(nodes_.size()));
       // Of the nodes that one token adds all but the last have no token: theirs begin where the last one's do.
-      nodes_.push_back({0, i, static_cast<uint32_t>(depth + 1), static_cast<uint8_t>(text[depth])});
+      nodes_.push_back({0, i, static_cast<uint32_t>(depth + 1), 0, static_cast<uint8_t>(text[depth])});
     }
     last = text;
     longest_ = std::max(longest_, text.size());
   }
   close(0);
-  nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(tokens_.size()), 0, 0});
+  nodes_.push_back({static_cast<uint32_t>(nodes_.size() + 1), static_cast<uint32_t>(tokens_.size()), 0, 0, 0});
 }
 
 }  // namespace fathom

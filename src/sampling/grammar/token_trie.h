@@ -23,6 +23,7 @@ class TokenTrie {
     uint32_t skip;         ///< the next node that is not below this one
     uint32_t first_token;  ///< into tokens(); the next node's is behind the last
     uint32_t depth;        ///< bytes from the root, this one included: at least 1
+    uint32_t longest;      ///< the same of the longest token that it begins
     uint8_t byte;
   };
   std::span<const Node> nodes() const { return {nodes_.data(), nodes_.size() - 1}; }

@@ -18,13 +18,13 @@ bool TokenWalk::general_step(const Level& above, uint8_t byte, Level& below) {
   return ended;
 }
 
-void TokenWalk::walk(std::span<const StackConfig> from, uint32_t first, uint32_t last,
+void TokenWalk::walk(std::span<const StackConfig> from, uint32_t first, uint32_t last, size_t shortest,
                      FunctionRef<void(uint32_t node, bool ended)> reached) {
   if (first == last) return;
   const Automaton& a = stacks_.automaton();
   const std::span<const TokenTrie::Node> nodes = trie_.nodes();
   const uint32_t base = nodes[first].depth;
-  const uint64_t work_limit = stacks_.work() + kMostWork;
+  const uint64_t work_before = stacks_.work() - work_;
   const GrammarStacks::Mark mark = stacks_.mark();
   const StackConfig none{Automaton::kNone, GrammarStacks::kBottom};
   configs_.assign(from.begin(), from.end());
@@ -32,6 +32,10 @@ void TokenWalk::walk(std::span<const StackConfig> from, uint32_t first, uint32_t
   levels_[0] = {from.size() == 1 ? from[0] : none, 0, configs_.size(), mark};
   for (uint32_t node = first; node < last;) {
     const TokenTrie::Node& at = nodes[node];
+    if (at.longest <= shortest) {
+      node = at.skip;
+      continue;
+    }
     const Level& above = levels_[at.depth - base];
     Level& below = levels_[at.depth - base + 1];
     if (above.one.state != Automaton::kNone) {  // the usual case: one place, and a byte that calls and ends nothing
@@ -54,11 +58,12 @@ void TokenWalk::walk(std::span<const StackConfig> from, uint32_t first, uint32_t
     const bool alive = below.end > below.begin;
     if (alive || ended) reached(node, ended);
     node = alive ? node + 1 : at.skip;
-    if (stacks_.work() > work_limit)
+    if (stacks_.work() - work_before > kMostWork)
       throw Error(cat("grammar: expected the next token's mask within ", kMostWork,
                       " steps, found a grammar too ambiguous for it"));
   }
   stacks_.cut(mark);
+  work_ = stacks_.work() - work_before + (last - first);
 }
 
 }  // namespace fathom

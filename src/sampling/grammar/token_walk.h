@@ -14,15 +14,18 @@ namespace fathom {
 
 class TokenWalk {
  public:
-  /// Places looked at in one walk; an honest grammar needs about one per node of the trie.
-  static constexpr uint64_t kMostWork = uint64_t{1} << 25;
+  /// Nodes and places that are looked at for one mask. A state that allows most tokens needs one per node of the trie.
+  static constexpr uint64_t kMostWork = uint64_t{1} << 24;
 
-  TokenWalk(GrammarStacks& stacks, const TokenTrie& trie) : stacks_(stacks), trie_(trie) {}  // which outlive this
+  /// `work` counts, over several walks if need be.
+  TokenWalk(GrammarStacks& stacks, const TokenTrie& trie, uint64_t& work)
+      : stacks_(stacks), trie_(trie), work_(work) {}  // which all outlive this
 
   /// Visits nodes [first, last), which begin one byte behind `from` and are whole subtrees. `reached(node, ended)` is
-  /// called for each node that can be read; ended: the bottom frame's rule may end with it. The stacks are left as they
-  /// were. Throws Error after kMostWork, or as GrammarStacks::step.
-  void walk(std::span<const StackConfig> from, uint32_t first, uint32_t last,
+  /// called for each node that can be read; ended: the bottom frame's rule may end with it. Subtrees of tokens of at
+  /// most `shortest` bytes are passed over. The stacks are left as they were. Throws Error once `work` passes
+  /// kMostWork, or as GrammarStacks::step.
+  void walk(std::span<const StackConfig> from, uint32_t first, uint32_t last, size_t shortest,
             FunctionRef<void(uint32_t node, bool ended)> reached);
 
  private:
@@ -37,6 +40,7 @@ class TokenWalk {
 
   GrammarStacks& stacks_;
   const TokenTrie& trie_;
+  uint64_t& work_;
   std::vector<StackConfig> configs_;
   std::vector<Level> levels_;
 };
