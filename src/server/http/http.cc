@@ -1,4 +1,9 @@
 // HttpServer: the socket that listens and the I/O threads; each connection belongs to one of them for its whole life.
+#include "server/http/http.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
@@ -20,6 +25,22 @@ namespace {
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 constexpr size_t kMostTurningAway = 256;  // connections beyond max_connections that are told so; more are just closed
 
+/// Lets the process open as many files as the connections need, and takes fewer connections where it must not: they
+/// would wait unseen in the system's queue instead of getting their 503.
+HttpServerOptions with_open_files(HttpServerOptions options) {
+  constexpr rlim_t kOthers = kMostTurningAway + 256;
+  const rlim_t wanted = options.max_connections + kOthers;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return options;
+  limit.rlim_cur = std::min(limit.rlim_max, wanted);
+  if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == wanted) return options;
+  const size_t fewer = std::max<rlim_t>(limit.rlim_cur, kOthers + 16) - kOthers;
+  log(LogLevel::kWarning, cat("the system allows ", limit.rlim_cur, " open files: at most ", fewer,
+                              " connections instead of ", options.max_connections));
+  options.max_connections = fewer;
+  return options;
+}
+
 }  // namespace
 
 struct HttpServer::Impl {
@@ -34,7 +55,7 @@ struct HttpServer::Impl {
   bool started = false, stopped = false;
 
   Impl(HttpServerOptions options, HttpHandler handler)
-      : state(std::make_shared<ServerState>(std::move(options), std::move(handler))),
+      : state(std::make_shared<ServerState>(with_open_files(std::move(options)), std::move(handler))),
         workers(make_workers(state->options.io_threads)),
         acceptor(workers[0]->context),
         pause(workers[0]->context) {

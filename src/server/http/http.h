@@ -43,7 +43,8 @@ struct HttpServerRequest {
 /// The answer to one request. It is either whole: send(), or a stream: begin(), write()..., end(). Any thread may call,
 /// one of them at a time has the say over the order. Nothing blocks: what the client has not yet read is queued. When
 /// the client is gone, and when the answer is complete, further calls do nothing. An answer that is forgotten (the last
-/// reference dropped before it was complete) becomes a 500, or the connection is cut if it had begun.
+/// reference dropped before it was complete) becomes a 500, or the connection is cut if it had begun. For HEAD,
+/// handlers do as for GET: the body is left out here.
 class Responder {
  public:
   Responder() = default;
@@ -91,7 +92,7 @@ struct HttpServerOptions {
   size_t max_body_bytes = size_t{64} << 20;     ///< as sent, and again as decompressed
   size_t max_buffered_bytes = size_t{1} << 30;  ///< of bodies on their way in, all connections together; else 503
   size_t max_queued_bytes = size_t{16} << 20;   ///< of one stream
-  size_t max_connections = 4096;                ///< beyond them 503 with Retry-After
+  size_t max_connections = 4096;                ///< beyond them 503 with Retry-After; fewer if files run short
 
   Ms header_timeout{10'000};               ///< for a whole head, from the connection or its first byte
   Ms body_idle_timeout{30'000};            ///< between two pieces of a body
