@@ -1,6 +1,7 @@
 #include "server/api/api.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/json.h"
 #include "server/api/error.h"
@@ -28,6 +29,8 @@ HttpHeaders warning_headers(const std::vector<std::string>& fields) {
   if (fields.size() > 20) names += ", ...";
   return {{"X-Fathom-Ignored", names}};
 }
+
+constexpr std::string_view kAnswers = "/chat/completions/";
 
 /// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
 std::string_view bare(std::string_view path) {
@@ -83,6 +86,7 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
     if (request.method == route.method || (request.method == "HEAD" && route.method == std::string_view("GET")))
       return (this->*route.call)(request, responder);
   }
+  if (path.starts_with(kAnswers)) return one_answer(request, responder);
   if (request.method == "GET" && path.starts_with("/models/")) return list_models(request, responder);
   if (known) throw ApiError(405, cat(request.method, " is not for ", request.path));
   throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
@@ -113,8 +117,8 @@ void Api::run(std::vector<GenerateRequest> requests, const std::shared_ptr<Respo
   std::shared_ptr<LoadedModel> model = model_of(first.model, thinking);
   if (chat) chat->thinking = thinking;
   if (first.model.empty()) first.model = host_.models().front().name;
-  generate(host_, std::move(model), requests, options_.defaults, responder, warning_headers(first.warnings),
-           make_reply);
+  generate(host_, std::move(model), requests, options_.defaults, responder, warning_headers(first.warnings), make_reply,
+           running_);
 }
 
 void Api::chat_completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -203,6 +207,29 @@ void Api::apply_template(const HttpServerRequest& request, const std::shared_ptr
   ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
   const std::shared_ptr<LoadedModel> model = model_of(r.model, chat.thinking);
   send_json(*responder, json::object{{"prompt", joined(prompt_text(model->engine(), r))}});
+}
+
+void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  std::string_view id = bare(request.path).substr(kAnswers.size());
+  const size_t slash = id.find('/');
+  const std::string_view what = slash == std::string_view::npos ? "" : id.substr(slash);
+  id = id.substr(0, slash);
+  if (request.method == "GET" && what.empty()) {
+    const std::shared_ptr<KeptAnswer> kept = running_.kept(id);
+    if (!kept) throw not_found(cat("no answer is kept as '", id.substr(0, 100), "'"), "answer_not_found");
+    const std::string from = query_value(request.query, "from").value_or("0");
+    size_t skip = 0;
+    const auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), skip);
+    if (error != std::errc() || end != from.data() + from.size())
+      throw wrong_field("from", "from: expected how many events are known already");
+    return kept->attach(responder, skip);
+  }
+  if (request.method != "POST" || (what != "/answer-now" && what != "/cancel"))
+    throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
+  const std::shared_ptr<RunningRequest> running = running_.find(id);
+  if (!running) throw not_found(cat("no request runs as '", id.substr(0, 100), "'"), "answer_not_found");
+  what == "/cancel" ? running->cancel() : running->answer_now();
+  send_json(*responder, json::object{{"id", id}, {"status", what == "/cancel" ? "cancelled" : "answering"}});
 }
 
 void Api::health(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {

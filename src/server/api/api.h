@@ -57,12 +57,15 @@ class Api {
   void tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  /// /chat/completions/ID: the kept answer; ID/answer-now and ID/cancel.
+  void one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void health(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ready(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
 
   ModelHost& host_;
   ApiOptions options_;
   std::atomic<bool> draining_ = false;
+  RunningRequests running_;
   Workers workers_;
 };
 

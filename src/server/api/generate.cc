@@ -32,7 +32,7 @@ class Choice final : public GenerationListener {
 };
 
 /// The choices of one request. Everything is under its lock; a client that goes away only sets flags.
-class Job : public std::enable_shared_from_this<Job> {
+class Job final : public RunningRequest, public std::enable_shared_from_this<Job> {
  public:
   Job(std::unique_ptr<Reply> reply, size_t choices) : reply_(std::move(reply)), answers_(choices), open_(choices) {}
 
@@ -50,10 +50,13 @@ class Job : public std::enable_shared_from_this<Job> {
     }
     reply_->begin();
   }
-  void cancel() {
+  void cancel() override {
     const std::lock_guard lock(mutex_);
-    over_ = true;
     cancel_all();
+  }
+  void answer_now() override {
+    const std::lock_guard lock(mutex_);
+    for (const std::shared_ptr<Generation>& g : generations_) g->answer_now();
   }
 
   template <class F>
@@ -216,7 +219,7 @@ Prompt prompt_of(const Engine& engine, const GenerateRequest& request) {
 
 void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::vector<GenerateRequest>& requests,
               const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers,
-              const MakeReply& make_reply) {
+              const MakeReply& make_reply, RunningRequests& running) {
   const GenerateRequest& first = requests.front();
   const Engine& engine = model->engine();
   if (requests.size() * first.n > kMostChoices)
@@ -233,10 +236,18 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
 
   const size_t choices = requests.size() * first.n;
   headers.emplace_back("X-Fathom-Seed", std::to_string(options.front().sampling.seed));
-  ReplyContext context{random_id(),  std::time(nullptr),  first.model,   model,
+  const std::string id = random_id();
+  if (first.keep) {
+    const auto kept = std::make_shared<KeptAnswer>();
+    kept->attach(std::move(responder), 0);
+    running.keep(id, kept);
+    responder = kept;
+  }
+  ReplyContext context{id,           std::time(nullptr),  first.model,   model,
                        responder,    std::move(headers),  choices,       first.n,
                        first.stream, first.include_usage, first.logprobs};
   const auto job = std::make_shared<Job>(make_reply(std::move(context)), choices);
+  running.add(id, job);
   job->start(
       [&](size_t i, std::shared_ptr<GenerationListener> listener) {
         const size_t at = i / first.n;

@@ -10,6 +10,7 @@
 #include "sampling/grammar/grammar_cache.h"
 #include "server/api/reply.h"
 #include "server/api/request.h"
+#include "server/api/running.h"
 
 namespace fathom {
 
@@ -24,10 +25,11 @@ using MakeReply = std::function<std::unique_ptr<Reply>(ReplyContext)>;
 
 /// Puts `requests` in line as the choices of one answer: those of the first, then those of the next. They agree in all
 /// but the prompt. What goes wrong before a stream has begun is thrown: ApiError, or what the engine throws.
-/// When the client goes away, the answers are cancelled.
+/// When the client goes away, the answers are cancelled, unless the request wants to be kept. `running` knows the
+/// request by its id.
 void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::vector<GenerateRequest>& requests,
               const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers,
-              const MakeReply& make_reply);
+              const MakeReply& make_reply, RunningRequests& running);
 
 /// The exact prompt of a request. Throws ApiError.
 Prompt prompt_of(const Engine& engine, const GenerateRequest& request);

@@ -78,6 +78,7 @@ void read_stream(Fields& f, GenerateRequest& r) {
     o.silent({"include_obfuscation"});
     for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
   }
+  r.keep = f.boolean("keep").value_or(false);
   r.n = static_cast<size_t>(f.integer("n", 1, kMostChoices).value_or(1));
 }
 

@@ -60,6 +60,7 @@ struct GenerateRequest {
   bool parallel_tool_calls = true;
 
   bool stream = false, include_usage = false;
+  bool keep = false;                  ///< the answer goes on without its reader, and can be picked up again
   bool echo = false;                  ///< completions: the prompt comes before the text
   std::vector<std::string> warnings;  ///< fields that were not understood, or have no effect here
 };
