@@ -48,6 +48,8 @@ class PrefixCache {
   /// Gives back pages that nobody else holds, the least recently used first and none before those behind it, until
   /// `pages` have been. Returns how many were.
   size_t evict(size_t pages);
+  /// Whether the pool has a free page, one given back for it if need be.
+  bool ensure_free_page() { return pool_.free_pages() != 0 || evict(1) != 0; }
   /// Pages that evict() could give back in the end.
   size_t evictable() const;
   size_t pages() const { return nodes_.size(); }

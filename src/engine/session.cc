@@ -44,6 +44,8 @@ size_t Session::adopt(PrefixCache& prefixes) {
         continue;
       }
     }
+    // A begun page is copied before it is written into: without room for that, sharing it would only be in the way.
+    if (!prefixes.ensure_free_page()) break;
     const PrefixCache::Found part =
         prefixes.find_part(key_before(prefixes, index), salt_, page_ids(index, std::min(left, kPagePositions)));
     if (!part.page) break;
