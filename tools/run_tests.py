@@ -30,7 +30,7 @@ BUILD = ROOT / "build"
 PARTS = ("release", "sanitizers", "tsan", "fuzz", "neon", "scripts", "checks")
 CORES = len(os.sched_getaffinity(0))
 # What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
-TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*", "server_test": "Http*"}
+TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*:ModelHosts*", "server_test": "Http*"}
 # Programs of the optimised build alone: real models take minutes under sanitizers and reach no other code.
 RELEASE_ONLY = {"real_test"}
 # The kernels' test under emulation, in runs of about the same length: {name: (processor, filter)}.
@@ -40,6 +40,7 @@ SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "FATHOM_SCHEDULES": "60",  # of each model: they take ten times as long there
 }
 QUICK_SECONDS = 165  # all of ./test quick; what does not fit is named and counted as skipped
 

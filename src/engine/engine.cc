@@ -124,7 +124,10 @@ void Engine::choose_how_to_run(const EngineOptions& options, const RunNumerics& 
   const uint64_t free = available_memory_bytes(), available = free - std::min(free, options.promised_bytes);
   info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available);
   pool_pages_ = (info_.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
-  if (options.fill_memory) pool_pages_ = std::max<size_t>(pool_pages_, pages_that_fit(needs, available));
+  constexpr size_t kMostContexts = 8;
+  const size_t most = (info_.ctx + kPagePositions - 1) / kPagePositions * kMostContexts;
+  if (options.fill_memory)
+    pool_pages_ = std::clamp<size_t>(pages_that_fit(needs, available), pool_pages_, std::max(most, pool_pages_));
   prefill_chunk_ = options.prefill_chunk;
   backend_ = make_cpu_backend(info_.threads, *numerics.kernels);
 }

@@ -26,7 +26,7 @@ struct EngineOptions {
   size_t threads = 0;                   ///< 0: physical cores
   size_t ctx = 0;                       ///< positions; 0: what fits (DESIGN.md 4)
   size_t sequences = 1;                 ///< how many full contexts the pool can hold
-  bool fill_memory = false;             ///< the pool holds more of them, what fits into 60% of free memory
+  bool fill_memory = false;             ///< it holds more, what 60% of free memory has room for, up to 8
   const Kernels* kernels = nullptr;     ///< null: the best table
   uint64_t promised_bytes = 0;          ///< of the free memory, what others may still take
   size_t prefill_chunk = 512;
