@@ -129,15 +129,19 @@ void Api::chat_completions(const HttpServerRequest& request, const std::shared_p
 
 void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   std::vector<GenerateRequest> requests = read_completion_requests(parse_json(request.body, "the body"));
-  std::vector<std::string> prompts;
+  std::vector<std::string> texts;
   if (requests.front().echo)
     for (const GenerateRequest& r : requests) {
       const std::string* text = std::get_if<std::string>(&r.prompt);
       if (!text) throw wrong_field("echo", "echo: expected only with prompts as text");
-      prompts.insert(prompts.end(), r.n, *text);
+      texts.push_back(*text);
     }
-  run(std::move(requests), responder,
-      [&](ReplyContext context) { return make_completion_reply(std::move(context), std::move(prompts)); });
+  run(std::move(requests), responder, [&](ReplyContext context) {
+    // Once for each choice, but not before generate() has seen that the prompts fit into the context.
+    std::vector<std::string> prompts;
+    for (const std::string& text : texts) prompts.insert(prompts.end(), context.n, text);
+    return make_completion_reply(std::move(context), std::move(prompts));
+  });
 }
 
 void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {

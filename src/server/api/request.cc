@@ -14,7 +14,7 @@ SamplingParams SamplingWishes::apply(SamplingParams p) const {
   p.presence_penalty = presence_penalty.value_or(p.presence_penalty);
   p.frequency_penalty = frequency_penalty.value_or(p.frequency_penalty);
   for (const auto& [id, bias] : logit_bias) p.logit_bias[id] = bias;
-  p.seed = seed ? *seed : draw_seed();
+  p.seed = seed ? *seed : draw_seed() >> 11;  // of 53 bits: JSON numbers carry it back, from JavaScript too
   p.validate();
   return p;
 }
