@@ -54,6 +54,7 @@ ccache compiles nothing twice
 mold links the test programs fast
 libgtest-dev the tests' framework
 libgmock-dev the tests' matchers
+curl runs the lines of docs/api.md
 tmux a terminal for the tests of the chat
 bubblewrap a sandbox for programs that give rewards
 clang-14 compiles the fuzz targets
