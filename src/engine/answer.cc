@@ -94,6 +94,7 @@ struct AnswerRun::State {
     show_answer(stop.finish());
     end_thinking();
     if (stop.hit()) answer.stop = options.stop[*stop.hit()];
+    if (answer.stop && options.include_stop) show_answer(*answer.stop);
     answer.finish_reason =
         reason == FinishReason::kStop && !answer.tool_calls.empty() ? FinishReason::kToolCalls : reason;
     answer.stats.decode_s = answer.ids.empty() ? 0 : seconds(first_token, Clock::now());

@@ -26,6 +26,7 @@ struct AnswerOptions {
   SamplingParams sampling;
   size_t max_tokens = 0;          ///< new tokens; 0: what the context leaves
   std::vector<std::string> stop;  ///< end the answer (not the thinking) before these strings
+  bool include_stop = false;      ///< the string that ended it stays in the text
   std::optional<size_t>
       thinking_budget;            ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
   size_t min_tokens = 0;          ///< new tokens before which the model cannot end the answer

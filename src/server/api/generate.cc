@@ -131,6 +131,7 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
   o.max_tokens = request.max_tokens.value_or(thinks ? defaults.max_thinking_tokens : defaults.max_tokens);
   o.min_tokens = request.min_tokens;
   o.stop = request.stop;
+  o.include_stop = request.include_stop;
   o.stop_ids = request.stop_ids;
   o.thinking_budget = request.thinking_budget;
   o.logprobs = request.logprobs;
