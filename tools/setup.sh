@@ -62,6 +62,10 @@ libclang-rt-14-dev feeds them (libFuzzer)
 clang-format-14 checks the code's form
 clang-tidy-14 checks the code for known mistakes
 EOF
+  # Other people's clients of the server. Node.js may have come from elsewhere, with npm inside.
+  echo "python3-venv holds the server's clients from PyPI"
+  command -v node >/dev/null || echo "nodejs runs the server's clients from npm"
+  command -v npm >/dev/null || echo "npm fetches them"
   [ "$(uname -m)" = x86_64 ] || return 0
   cat <<EOF
 g++-aarch64-linux-gnu compiles the kernels for 64-bit ARM
