@@ -43,7 +43,7 @@ def install_python(heavy=False):
     """The packages from PyPI. Returns '' or why they are not there."""
     CLIENTS.mkdir(parents=True, exist_ok=True)
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--retries", "1", "--timeout", "30"]
-    make = lambda: run("venv", [sys.executable, "-m", "venv", "--clear", str(CLIENTS / "python")]) or \
+    make = lambda: ("" if PYTHON.exists() else run("venv", [sys.executable, "-m", "venv", str(CLIENTS / "python")])) or \
         run("pip", [*pip, *PYPI])
     return once("python", PYPI, make) or (once("heavy", [PYPI, PYPI_HEAVY], lambda: run("pip", [*pip, *PYPI, *PYPI_HEAVY]))
                                           if heavy else "")

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """litellm against the server. By hand, since it is heavy: python3 tests/clients/install.py --all, then this file."""
+import os
 import unittest
 
 import _clients
 
 _clients.in_their_python()
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would fetch prices
 try:
     import litellm  # noqa: E402
 except ImportError:
