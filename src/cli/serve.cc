@@ -81,6 +81,18 @@ std::vector<std::string> words(const std::string& text) {
   return out;
 }
 
+/// The key of signatures stays with the person's state, so that a conversation outlives the server.
+ThinkingSignature kept_signature() {
+  try {
+    return ThinkingSignature(state_folder() / "thinking.key");
+  } catch (const Error& e) {
+    print_err(sanitized(cat("note: ", e.what(),
+                            "; thinking that Anthropic's clients send back is known until the end of this run")) +
+              "\n");
+    return {};
+  }
+}
+
 void describe(const LoadedModel& model, const std::string& name) {
   const EngineInfo& info = model.engine().info();
   const size_t pages = model.engine().pool_bytes() / std::max<uint64_t>(model.engine().kv_layout().page_bytes, 1);
@@ -104,6 +116,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   options.deepseek_strict = settings.text("deepseek-strict") == "on";
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
+  options.signature = kept_signature();
   Api api(host, options);
   HttpServerOptions http;
   http.host = settings.text("host").value_or("127.0.0.1");

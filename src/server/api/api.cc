@@ -4,8 +4,10 @@
 #include <charconv>
 
 #include "base/json.h"
+#include "server/api/anthropic_reply.h"
 #include "server/api/error.h"
 #include "server/api/fields.h"
+#include "server/api/ollama_reply.h"
 #include "server/api/openai_request.h"
 
 namespace fathom {
@@ -15,10 +17,17 @@ void send_json(Responder& responder, const json::value& value, int status = 200)
   responder.send(status, "application/json", to_json(value));
 }
 
-void send_error(Responder& responder, const ApiError& error) {
+/// In the words of the protocol that the request speaks.
+void send_error(const HttpServerRequest& request, Responder& responder, const ApiError& error) {
   HttpHeaders headers;
   if (error.retry_after_s) headers.emplace_back("Retry-After", std::to_string(*error.retry_after_s));
-  responder.send(error.status, "application/json", to_json(openai_error(error)), std::move(headers));
+  const bool anthropic = is_anthropic(request);
+  if (anthropic) headers.emplace_back("request-id", request.id);
+  const json::object body = anthropic            ? anthropic_error(error, request.id)
+                            : is_ollama(request) ? ollama_error(error)
+                                                 : openai_error(error);
+  responder.send(anthropic ? anthropic_status(error) : error.status, "application/json", to_json(body),
+                 std::move(headers));
 }
 
 /// Names the fields that were not understood, as far as a header holds them.
@@ -61,6 +70,17 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/tokenize", &Api::tokenize},
       {"POST", "/detokenize", &Api::detokenize},
       {"POST", "/apply-template", &Api::apply_template},
+      {"POST", "/messages", &Api::anthropic_messages},
+      {"POST", "/messages/count_tokens", &Api::anthropic_count_tokens},
+      {"POST", "/anthropic/v1/messages", &Api::anthropic_messages},
+      {"POST", "/anthropic/v1/messages/count_tokens", &Api::anthropic_count_tokens},
+      {"GET", "/anthropic/v1/models", &Api::anthropic_models},
+      {"POST", "/api/chat", &Api::ollama_chat},
+      {"POST", "/api/generate", &Api::ollama_generate},
+      {"GET", "/api/tags", &Api::ollama_tags},
+      {"GET", "/api/ps", &Api::ollama_ps},
+      {"POST", "/api/show", &Api::ollama_show},
+      {"GET", "/api/version", &Api::ollama_version},
       {"GET", "/health", &Api::health},
       {"GET", "/ready", &Api::ready},
   };
@@ -72,7 +92,7 @@ void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder
     try {
       dispatch(request, responder);
     } catch (...) {
-      send_error(*responder, api_error(std::current_exception()));
+      send_error(request, *responder, api_error(std::current_exception()));
     }
   });
 }
@@ -88,8 +108,15 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
   }
   if (path.starts_with(kAnswers)) return one_answer(request, responder);
   if (request.method == "GET" && path.starts_with("/models/")) return list_models(request, responder);
+  if (request.method == "GET" && path.starts_with("/anthropic/v1/models/")) return anthropic_models(request, responder);
   if (known) throw ApiError(405, cat(request.method, " is not for ", request.path));
   throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
+}
+
+const HostedModel& Api::hosted(const std::string& name) const {
+  const auto found = std::ranges::find(host_.models(), name, &HostedModel::name);
+  check(found != host_.models().end(), "a model that the host has");
+  return *found;
 }
 
 std::shared_ptr<LoadedModel> Api::model_of(const std::string& name, std::optional<bool>& thinking) {
@@ -145,6 +172,7 @@ void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Re
 }
 
 void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  if (is_anthropic(request)) return anthropic_models(request, responder);
   json::array list;
   const auto add = [&](const std::string& name, const std::string& root) {
     const std::shared_ptr<LoadedModel> model = host_.loaded(root);

@@ -8,6 +8,7 @@
 
 #include "engine/model_host.h"
 #include "server/api/generate.h"
+#include "server/api/thinking_signature.h"
 #include "server/api/workers.h"
 #include "server/http/http.h"
 
@@ -24,8 +25,13 @@ struct ApiOptions {
   bool deepseek_strict = false;  ///< DeepSeek's own refusals are reproduced
   GenerateDefaults defaults = {};
   size_t workers = 4;
+  ThinkingSignature signature = {};                       ///< of Anthropic's thinking blocks
   std::function<void(const std::string& line)> log = {};  ///< one line per request, without its texts; may be empty
 };
+
+/// Whose errors a request must be answered with; others have OpenAI's.
+bool is_anthropic(const HttpServerRequest& request);
+bool is_ollama(const HttpServerRequest& request);
 
 class Api {
  public:
@@ -48,6 +54,7 @@ class Api {
   void dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   /// The model that a request names, loaded; an alias puts its wish for thinking into `thinking`.
   std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);
+  const HostedModel& hosted(const std::string& name) const;
   void run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
            const MakeReply& make_reply);
 
@@ -59,6 +66,17 @@ class Api {
   void apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   /// /chat/completions/ID: the kept answer; ID/answer-now and ID/cancel.
   void one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void anthropic_messages(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void anthropic_count_tokens(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void anthropic_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_chat(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_generate(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_run(GenerateRequest request, bool only_load, const std::shared_ptr<Responder>& responder,
+                  const MakeReply& make_reply);
+  void ollama_tags(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_ps(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void ollama_version(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void health(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ready(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
 

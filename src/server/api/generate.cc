@@ -6,7 +6,6 @@
 
 #include "engine/conversation.h"
 #include "sampling/grammar/json_schema.h"
-#include "server/http/sse.h"
 
 namespace fathom {
 namespace {
@@ -108,19 +107,26 @@ void Choice::on_tool_call(const ToolCall& call) {
 void Choice::on_done(Answer answer) { job_->done(index_, std::move(answer)); }
 void Choice::on_failed(std::exception_ptr error) { job_->failed(error); }
 
+struct GapMarkers {
+  const char *prefix, *suffix, *middle;
+};
+/// Null: the model has none.
+const GapMarkers* gap_markers(const Engine& engine) {
+  static constexpr GapMarkers kKnown[] = {{"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},
+                                          {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+                                          {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
+                                          {"<PRE>", "<SUF>", "<MID>"}};
+  for (const GapMarkers& m : kKnown)
+    if (engine.tokenizer().find(m.prefix) && engine.tokenizer().find(m.suffix) && engine.tokenizer().find(m.middle))
+      return &m;
+  return nullptr;
+}
+
 /// The gap's prompt in the model's own markers.
 std::vector<TextPiece> fill_in_the_middle(const Engine& engine, const std::string& before, const std::string& behind) {
-  struct Markers {
-    const char *prefix, *suffix, *middle;
-  };
-  static constexpr Markers kKnown[] = {{"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},
-                                       {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
-                                       {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
-                                       {"<PRE>", "<SUF>", "<MID>"}};
-  for (const Markers& m : kKnown)
-    if (engine.tokenizer().find(m.prefix) && engine.tokenizer().find(m.suffix) && engine.tokenizer().find(m.middle))
-      return {{m.prefix, true}, {before, false}, {m.suffix, true}, {behind, false}, {m.middle, true}};
-  throw wrong_field("suffix", "suffix: the model has no tokens for filling a gap");
+  const GapMarkers* m = gap_markers(engine);
+  if (!m) throw wrong_field("suffix", "suffix: the model has no tokens for filling a gap");
+  return {{m->prefix, true}, {before, false}, {m->suffix, true}, {behind, false}, {m->middle, true}};
 }
 
 AnswerOptions answer_options(const Engine& engine, const GenerateRequest& request, const GenerateDefaults& defaults,
@@ -164,6 +170,8 @@ std::shared_ptr<const AnswerPlan> plan_of(const Engine& engine, const GenerateRe
   const std::optional<Grammar> grammar = grammar_of(request.form, cache);
   return grammar ? text_plan(*grammar) : nullptr;
 }
+
+bool can_fill_gaps(const Engine& engine) { return gap_markers(engine) != nullptr; }
 
 std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache) {
   using Kind = AnswerForm::Kind;
@@ -247,7 +255,10 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   ReplyContext context{id,           std::time(nullptr),  first.model,   model,
                        responder,    std::move(headers),  choices,       first.n,
                        first.stream, first.include_usage, first.logprobs};
-  const auto job = std::make_shared<Job>(make_reply(std::move(context)), choices);
+  for (const Prompt& p : prompts) context.prompt_tokens += p.ids.size();
+  std::unique_ptr<Reply> reply = make_reply(std::move(context));
+  std::string heartbeat = reply->heartbeat();
+  const auto job = std::make_shared<Job>(std::move(reply), choices);
   running.add(id, job);
   job->start(
       [&](size_t i, std::shared_ptr<GenerationListener> listener) {
@@ -257,7 +268,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt);
       },
       first.logprobs);
-  responder->heartbeat(defaults.heartbeat, first.stream ? sse_comment("keep-alive") : "\n");
+  responder->heartbeat(defaults.heartbeat, std::move(heartbeat));
   responder->on_close([weak = std::weak_ptr<Job>(job)] {
     if (const auto gone = weak.lock()) gone->cancel();
   });

@@ -41,6 +41,9 @@ std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache);
 /// What the answer must consist of: calls of tools that are required or strict, or a form; null: any text.
 std::shared_ptr<const AnswerPlan> plan_of(const Engine& engine, const GenerateRequest& request, GrammarCache& cache);
 
+/// Whether the model has tokens for filling a gap, for requests with a suffix.
+bool can_fill_gaps(const Engine& engine);
+
 /// 24 random letters and digits.
 std::string random_id();
 

@@ -22,6 +22,7 @@ struct ReplyContext {
   HttpHeaders headers;        ///< of the answer
   size_t choices = 1, n = 1;  ///< n of them for each prompt
   bool stream = false, include_usage = false, logprobs = false;
+  size_t prompt_tokens = 0;  ///< of all prompts
 };
 
 /// A token for the protocols that report log-probabilities.
@@ -38,6 +39,8 @@ class Reply {
   Reply(const Reply&) = delete;
   Reply& operator=(const Reply&) = delete;
 
+  /// What is sent while there is nothing to say; the protocol's readers skip it.
+  virtual std::string heartbeat() const;
   /// All choices are in line: a stream begins.
   virtual void begin() {}
   // ---- a stream's events; whole replies have no use for them
@@ -65,6 +68,9 @@ json::object openai_usage(const std::vector<Answer>& answers, size_t n = 1);
 json::object openai_error(const ApiError& error);
 /// The text of a token for JSON: characters that it cuts become U+FFFD; and its bytes.
 json::object token_json(const Tokenizer& tokenizer, TokenId id, float logprob);
+
+/// The arguments of a call as an object; {} where they are no JSON object.
+json::object arguments_object(const ToolCall& call);
 
 std::unique_ptr<Reply> make_chat_reply(ReplyContext context);
 /// `prompts`: the prompts' texts, in front of the texts where the request wants an echo; else empty.

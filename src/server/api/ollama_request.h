@@ -1,0 +1,24 @@
+// Ollama's requests -> GenerateRequest, because editors look for them. Sources: spec/api.md 5; the types of Ollama's
+// own client. Pure functions. Each throws ApiError naming the field.
+//
+//   - Streams are the default. keep_alive is accepted and means nothing: models stay until their memory is needed.
+//   - `options` that are not about the answer (num_ctx, num_gpu, num_thread, ...) are named in the warning header: how
+//     the server runs is the server's. num_predict -1 and -2: what the context leaves.
+//   - A request without a prompt or messages only loads the model.
+#pragma once
+#include "server/api/request.h"
+
+namespace fathom {
+
+struct OllamaRequest {
+  GenerateRequest generate;
+  bool only_load = false;
+};
+
+OllamaRequest read_ollama_chat(const json::value& body);
+OllamaRequest read_ollama_generate(const json::value& body);
+
+/// The name without Ollama's default tag: "x:latest" is "x".
+std::string ollama_model(std::string name);
+
+}  // namespace fathom
