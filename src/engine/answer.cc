@@ -1,9 +1,11 @@
 #include "engine/answer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <exception>
 #include <random>
+#include <utility>
 
 #include "engine/constraint.h"
 #include "text/output_parser.h"
@@ -74,6 +76,9 @@ struct AnswerRun::State {
     for (const TokenId id : options.stop_ids)
       if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)
         throw Error(cat("stop ids: expected ids below the vocabulary's ", engine.config().vocab_size, ", found ", id));
+    for (const TokenId id : options.scored)
+      if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)
+        throw Error(cat("scored: expected ids below the vocabulary's ", engine.config().vocab_size, ", found ", id));
     answer.stats.prompt_tokens = ids.size();
     answer.stats.cached_tokens = session.set_tokens(ids);
     for (const TokenId id : ids) sampler.observe(id, true);
@@ -81,7 +86,7 @@ struct AnswerRun::State {
     if (options.max_tokens != 0 && options.max_tokens < limit)
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
-    if (options.speculate) speculation.emplace(ids);
+    if (options.speculate && !options.pooling && options.scored.empty()) speculation.emplace(ids);
     if (options.plan) constraint.emplace(engine, options.plan, prompt.state == PromptState::kNone);
   }
 
@@ -227,6 +232,30 @@ struct AnswerRun::State {
     if (answer.ids.size() >= limit) return finish(limit_reason);
   }
 
+  void take_scores(std::span<const float> logits) {
+    const float sum = log_sum_exp(logits);
+    for (const TokenId id : options.scored) answer.scores.push_back(logits[static_cast<size_t>(id)] - sum);
+    finish(FinishReason::kStop);
+  }
+
+  /// Sums position after position, so that the chunks do not matter.
+  void take_hidden(std::span<const float> hidden, size_t position) {
+    const size_t D = engine.config().hidden_size, n = hidden.size() / D, all = session.tokens().size();
+    pooled.resize(D);
+    for (size_t row = pooled_positions - std::min(pooled_positions, position); row < n; ++row) {
+      check(position + row == pooled_positions, "hidden states come in order");
+      ++pooled_positions;
+      if (*options.pooling == Pooling::kLast && pooled_positions != all) continue;
+      for (size_t i = 0; i < D; ++i) pooled[i] += double{hidden[row * D + i]};
+    }
+    if (pooled_positions != all) return;
+    const double count = *options.pooling == Pooling::kMean ? static_cast<double>(all) : 1;
+    for (const double sum : pooled) answer.embedding.push_back(static_cast<float>(sum / count));
+    if (!std::ranges::all_of(answer.embedding, [](float x) { return std::isfinite(x); }))
+      throw Error("embedding: the model's hidden states are not numbers");
+    finish(FinishReason::kStop);
+  }
+
   /// Between thinking and answer stands an empty line, which the grammar does not know.
   void constrain(TokenId id, bool thought, bool was_forced) {
     constraint->accept(id, thought, parser.thinking());
@@ -265,7 +294,10 @@ struct AnswerRun::State {
   size_t limit = 0;
   FinishReason limit_reason = FinishReason::kContextFull;
   bool thinking = false, finished = false;
-  std::exception_ptr error;  // what ended the answer; take() throws it
+  bool begun = false;           // a forward has computed something of it
+  std::vector<double> pooled;   // [D], the sum so far
+  size_t pooled_positions = 0;  // that the sum has seen
+  std::exception_ptr error;     // what ended the answer; take() throws it
   Clock::time_point start = Clock::now(), first_token = start;
 };
 
@@ -299,6 +331,17 @@ void AnswerRun::on_prefill() {
   s.guarded([&] { s.listener.on_prompt(s.session.cached() - std::min(cached, s.session.cached()), total - cached); });
 }
 
+void AnswerRun::on_step() {
+  if (std::exchange(state_->begun, true)) return;
+  state_->answer.stats.queue_s = seconds(state_->start, Clock::now());
+}
+
+bool AnswerRun::wants_hidden() const { return state_->options.pooling.has_value(); }
+
+void AnswerRun::on_hidden(std::span<const float> hidden, size_t position) {
+  if (!state_->finished) state_->guarded([&] { state_->take_hidden(hidden, position); });
+}
+
 std::span<const Draft> AnswerRun::drafts() { return state_->drafts(); }
 
 void AnswerRun::on_verified(size_t drafted, size_t accepted) {
@@ -319,7 +362,7 @@ void AnswerRun::on_mtp_logits(std::span<const float> logits) {
 }
 
 void AnswerRun::on_logits(std::span<const float> logits) {
-  state_->guarded([&] { state_->take_token(logits); });
+  state_->guarded([&] { state_->options.scored.empty() ? state_->take_token(logits) : state_->take_scores(logits); });
 }
 
 void AnswerRun::on_pool_full() {

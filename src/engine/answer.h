@@ -22,6 +22,9 @@
 
 namespace fathom {
 
+/// How the hidden states of a text become one: the last position's, or the mean over all.
+enum class Pooling { kLast, kMean };
+
 struct AnswerOptions {
   SamplingParams sampling;
   size_t max_tokens = 0;          ///< new tokens; 0: what the context leaves
@@ -39,6 +42,9 @@ struct AnswerOptions {
   bool plain = false;     ///< all is text: thinking and tool calls are not looked for
   int priority = 0;       ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
+  // ---- the prompt is read and no token is drawn; at most one of the two
+  std::optional<Pooling> pooling = {};  ///< the answer is an embedding
+  std::vector<TokenId> scored = {};     ///< the answer is the log-probabilities of these as the next token
 };
 
 enum class FinishReason { kStop, kLength, kContextFull, kToolCalls, kCancelled };
@@ -47,6 +53,7 @@ std::string_view name(FinishReason reason);  ///< "stop", "length", "context_ful
 struct AnswerStats {
   size_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0,
          thinking_tokens = 0;  ///< thinking: without what the budget forced
+  double queue_s = 0;          ///< from start to the first forward
   double first_token_s = 0;    ///< from start to the first token drawn
   double decode_s = 0;         ///< from the first token to the last
   double thinking_s = 0;
@@ -64,6 +71,8 @@ struct Answer {
   std::vector<TopLogprobs> logprobs;  ///< as long as ids where asked for
   FinishReason finish_reason = FinishReason::kStop;
   std::optional<std::string> stop;  ///< the stop string that ended it
+  std::vector<float> embedding;     ///< [D], not normalised, where a pooling was asked for
+  std::vector<float> scores;        ///< one for each of `scored`
   AnswerStats stats;
 };
 
@@ -118,6 +127,9 @@ class AnswerRun final : public Running {
   bool wants_mtp() const override;
   void on_mtp_logits(std::span<const float> logits) override;
   void on_shared(size_t positions) override;
+  void on_step() override;
+  bool wants_hidden() const override;
+  void on_hidden(std::span<const float> hidden, size_t position) override;
   void on_prefill() override;
   void on_pool_full() override;
   int priority() const override;

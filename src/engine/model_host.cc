@@ -67,7 +67,7 @@ std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
       std::unique_ptr<Engine> engine = Engine::load(m.path, options);
       if (!m.chat_template.empty()) engine->set_chat_template(m.chat_template);
       if (options_.log) options_.log(cat("loaded ", m.name));
-      return std::make_shared<LoadedModel>(std::move(engine));
+      return std::make_shared<LoadedModel>(m.name, std::move(engine));
     } catch (const ResourceError&) {
       if (!unload_one()) throw;
     }
@@ -116,7 +116,10 @@ std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model
   }
   {
     const std::lock_guard lock(inbox_mutex_);
-    check(!ends_, "nothing is submitted to a host that ends");
+    if (ends_) {
+      --requests_;
+      throw ResourceError("the server ends");
+    }
     inbox_.push_back(generation);
   }
   wake_.notify_one();
@@ -177,6 +180,9 @@ void ModelHost::step(LoadedModel& model) {
   s.running = model.scheduler_.size() - s.waiting;
   s.used_pages = model.engine_->pool().used_pages();
   s.cached_pages = model.engine_->prefixes().pages();
+  // Counting goes through all pages of the prefix cache.
+  if (done.forwards % 8 == 0 || model.scheduler_.idle())
+    s.held_pages = s.used_pages - std::min<size_t>(s.used_pages, model.engine_->prefixes().evictable());
   s.preemptions = done.preemptions;
   s.shared_positions = done.shared_positions;
 }

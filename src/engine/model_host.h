@@ -67,19 +67,22 @@ class Generation {
 struct HostedModelStats {
   std::atomic<size_t> running = 0, waiting = 0;
   std::atomic<size_t> used_pages = 0, cached_pages = 0;  ///< of the pool; cached: of texts that nobody reads now too
+  std::atomic<size_t> held_pages = 0;  ///< of those that run: no other can have them (as of some steps ago)
   std::atomic<uint64_t> preemptions = 0, shared_positions = 0;
 };
 
 /// A model in memory. Who holds one keeps it there.
 class LoadedModel {
  public:
-  explicit LoadedModel(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+  LoadedModel(std::string name, std::unique_ptr<Engine> engine) : name_(std::move(name)), engine_(std::move(engine)) {}
+  const std::string& name() const { return name_; }  ///< HostedModel's
   /// Of the engine, what any thread may read.
   const Engine& engine() const { return *engine_; }
   const HostedModelStats& stats() const { return stats_; }
 
  private:
   friend class ModelHost;
+  const std::string name_;
   std::unique_ptr<Engine> engine_;
   HostedModelStats stats_;
   // ---- of the compute thread
@@ -111,7 +114,7 @@ class ModelHost {
   /// False: somebody uses it, or it is not in memory.
   bool unload(std::string_view name);
 
-  /// Puts an answer in line. Throws Error for options out of range, OverloadedError.
+  /// Puts an answer in line. Throws Error for options out of range, OverloadedError, ResourceError at the host's end.
   std::shared_ptr<Generation> submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
                                      std::shared_ptr<GenerationListener> listener, std::string salt = {});
   /// Answers that run or wait.

@@ -136,9 +136,10 @@ void Scheduler::take_prompts() {
   size_t room = prompt_rows();
   const auto give = [&](Entry& e, size_t most) {
     Session& s = e.running->session();
-    if (options_.share_prefixes) adopt(*e.running);
+    const bool shares = options_.share_prefixes && !e.running->wants_hidden();
+    if (shares) adopt(*e.running);
     const size_t n = std::min({most, room, s.pending()});
-    if (n == 0 || (options_.share_prefixes && waits_for_same_page(s, n))) return;
+    if (n == 0 || (shares && waits_for_same_page(s, n))) return;
     if (take(e, n))
       room -= n;
     else
@@ -181,6 +182,7 @@ void Scheduler::lay_rows() {
   for (Part& p : parts_) {
     Session& s = p.running->session();
     p.row = ids_.size();
+    p.running->on_step();
     rows_.push_back({p.row, p.rows(), p.position, s.kv().pages()});
     for (size_t i = 0; i < p.rows(); ++i) {
       ids_.push_back(i < p.pending ? s.tokens()[p.position + i] : p.guesses[i - p.pending].id);
@@ -236,7 +238,7 @@ bool Scheduler::run_forward() {
 void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
   wanted_rows_.clear();
   for (const Part& p : parts_)
-    for (size_t i = p.pending - 1; p.complete() && i < p.rows(); ++i)
+    for (size_t i = p.pending - 1; p.complete() && !p.running->wants_hidden() && i < p.rows(); ++i)
       wanted_rows_.push_back(static_cast<int32_t>(p.row + i));
   Tensor logits;
   if (!wanted_rows_.empty()) {
@@ -245,13 +247,16 @@ void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
     logits = engine_.model().logits(ctx, wanted);
   }
   size_t row = 0;
+  const size_t D = hidden.shape().back();
   for (Part& p : parts_) {
     const bool complete = p.complete();
     p.running->session().kv().advance(p.pending);
+    if (p.running->wants_hidden()) p.running->on_hidden({hidden.data<float>() + p.row * D, p.pending * D}, p.position);
     if (!complete) {
       p.running->on_prefill();
       continue;
     }
+    if (p.running->wants_hidden()) continue;
     const size_t n = p.drafted + 1, V = logits.shape().back();
     verify(p, {logits.data<float>() + row * V, n * V});
     row += n;

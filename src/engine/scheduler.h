@@ -35,6 +35,14 @@ class Running {
   virtual void on_mtp_logits(std::span<const float> /*logits*/) {}
   /// So many of the pending tokens were found computed already, in pages that others left.
   virtual void on_shared(size_t /*positions*/) {}
+  /// The forward that begins now computes some of its pending tokens.
+  virtual void on_step() {}
+  /// Whether it reads only, and wants hidden states instead of logits. It then computes all of its tokens itself, for
+  /// pages that others left hold none.
+  virtual bool wants_hidden() const { return false; }
+  /// hidden [n, D] of its tokens from `position` on, after the final norm; after a preemption they come again, the same
+  /// bits. Becomes done with the last.
+  virtual void on_hidden(std::span<const float> /*hidden*/, size_t /*position*/) {}
   /// A part of the pending tokens was computed, more are left.
   virtual void on_prefill() {}
   /// The pool has no page for the next tokens, even when nobody else holds any. The sequence becomes done.
