@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "cli/access_log.h"
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
 #include "cli/folders.h"
@@ -106,6 +107,10 @@ void describe(const LoadedModel& model, const std::string& name) {
 int serve(const ServeCommand& command, const Settings& settings) {
   std::vector<HostedModel> models = hosted_models(command, settings);
   const std::string first = models.front().name;
+  // Before the host, whose thread writes to it up to the end.
+  std::unique_ptr<AccessLog> access_log;
+  if (const std::string to = settings.text("access-log").value_or("stderr"); to != "off")
+    access_log = std::make_unique<AccessLog>(to == "stderr" ? "" : to);
   auto bar = std::make_unique<ProgressBar>("loading", terminal_of(2));
   models.front().options.progress = [&bar](uint64_t done, uint64_t total) {
     if (bar) bar->show(done, total);
@@ -117,6 +122,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
   options.signature = kept_signature();
+  if (access_log) options.log = [&log = *access_log](const std::string& line) { log.write(line); };
   Api api(host, options);
   HttpServerOptions http;
   http.host = settings.text("host").value_or("127.0.0.1");
@@ -132,6 +138,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
     describe(*model, first);
   }
   bar.reset();
+  api.count_http(server);
   server.start();
   print_err(cat("listening on http://", server.address(),
                 server.loopback() ? " (this machine only)" : " (reachable from other machines, without a password)",
@@ -160,8 +167,9 @@ void add_serve(CLI::App& app, Invocation& invocation) {
   command->add_option("--alias", options->aliases, "another name: NAME=MODEL, NAME=MODEL:think or :plain")->expected(1);
   command->add_option("--template", options->template_file, "a Jinja file instead of the models' chat templates");
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
-  add_setting_flags(*command, invocation,
-                    {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "deepseek-strict"});
+  add_setting_flags(
+      *command, invocation,
+      {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "deepseek-strict", "access-log"});
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "

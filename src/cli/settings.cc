@@ -51,6 +51,8 @@ constexpr SettingSpec kSpecs[] = {
      "names that the server answers to, by commas"},
     {"max-requests", SettingKind::kCount, "", nullptr, "512", "answers that run or wait; others hear 429", 1, 1e6},
     {"deepseek-strict", SettingKind::kChoice, "on|off", nullptr, "off", "refuse what DeepSeek's own API refuses"},
+    {"access-log", SettingKind::kText, "", nullptr, "stderr",
+     "a line of JSON per request, without its texts: stderr, off, or a file"},
     {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},
 };

@@ -9,6 +9,7 @@
 #include "server/api/fields.h"
 #include "server/api/ollama_reply.h"
 #include "server/api/openai_request.h"
+#include "server/request_record.h"
 
 namespace fathom {
 namespace {
@@ -83,11 +84,19 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/api/version", &Api::ollama_version},
       {"GET", "/health", &Api::health},
       {"GET", "/ready", &Api::ready},
+      {"GET", "/metrics", &Api::metrics},
   };
   return kRoutes;
 }
 
 void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder) {
+  // It outlives this where an answer does.
+  auto over = [metrics = options_.defaults.metrics, log = options_.log](const RequestRecord& record) {
+    metrics->responded(record.status);
+    if (log)
+      log(record.line(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()));
+  };
+  responder = std::make_shared<RecordedResponder>(std::move(responder), request, std::move(over));
   workers_.post([this, request = std::move(request), responder = std::move(responder)] {
     try {
       dispatch(request, responder);
@@ -266,6 +275,13 @@ void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Res
 
 void Api::health(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   send_json(*responder, json::object{{"status", "ok"}});
+}
+
+void Api::metrics(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
+  std::optional<HttpCounters> http;
+  if (const HttpServer* server = http_) http = server->counters();
+  responder->send(200, "text/plain; version=0.0.4; charset=utf-8",
+                  options_.defaults.metrics->page(host_, http ? &*http : nullptr));
 }
 
 void Api::ready(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {

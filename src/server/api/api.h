@@ -25,8 +25,9 @@ struct ApiOptions {
   bool deepseek_strict = false;  ///< DeepSeek's own refusals are reproduced
   GenerateDefaults defaults = {};
   size_t workers = 4;
-  ThinkingSignature signature = {};                       ///< of Anthropic's thinking blocks
-  std::function<void(const std::string& line)> log = {};  ///< one line per request, without its texts; may be empty
+  ThinkingSignature signature = {};  ///< of Anthropic's thinking blocks
+  std::function<void(const std::string& line)> log =
+      {};  ///< a line of JSON per request, without its texts; may be empty
 };
 
 /// Whose errors a request must be answered with; others have OpenAI's.
@@ -42,6 +43,8 @@ class Api {
   void handle(HttpServerRequest request, std::shared_ptr<Responder> responder);
   /// From now on readiness says no.
   void drain() { draining_ = true; }
+  /// Its counters are among the metrics from now on; it must outlive the requests.
+  void count_http(const HttpServer& server) { http_ = &server; }
 
  private:
   using Call = void (Api::*)(const HttpServerRequest&, const std::shared_ptr<Responder>&);
@@ -78,12 +81,14 @@ class Api {
   void ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_version(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void health(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void metrics(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ready(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
 
   ModelHost& host_;
   ApiOptions options_;
   std::atomic<bool> draining_ = false;
   RunningRequests running_;
+  std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
   Workers workers_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "engine/conversation.h"
 #include "sampling/grammar/json_schema.h"
+#include "server/request_record.h"
 
 namespace fathom {
 namespace {
@@ -15,8 +16,8 @@ class Job;
 /// One choice's ear.
 class Choice final : public GenerationListener {
  public:
-  Choice(std::shared_ptr<Job> job, size_t index, bool logprobs)
-      : job_(std::move(job)), index_(index), logprobs_(logprobs) {}
+  Choice(std::shared_ptr<Job> job, size_t index, bool logprobs, AnswerMeter meter)
+      : job_(std::move(job)), index_(index), logprobs_(logprobs), meter_(meter) {}
   void on_token(const AnswerToken& token) override;
   void on_thinking(std::string_view text) override;
   void on_answer(std::string_view text) override;
@@ -28,20 +29,26 @@ class Choice final : public GenerationListener {
   std::shared_ptr<Job> job_;
   size_t index_, calls_ = 0;
   bool logprobs_;
+  AnswerMeter meter_;
 };
 
 /// The choices of one request. Everything is under its lock; a client that goes away only sets flags.
 class Job final : public RunningRequest, public std::enable_shared_from_this<Job> {
  public:
-  Job(std::unique_ptr<Reply> reply, size_t choices) : reply_(std::move(reply)), answers_(choices), open_(choices) {}
+  Job(std::unique_ptr<Reply> reply, size_t choices, std::string model, std::shared_ptr<Responder> responder)
+      : reply_(std::move(reply)),
+        answers_(choices),
+        open_(choices),
+        model_(std::move(model)),
+        responder_(std::move(responder)) {}
 
   /// `submit(i, listener)` puts choice i in line.
   void start(const std::function<std::shared_ptr<Generation>(size_t, std::shared_ptr<GenerationListener>)>& submit,
-             bool logprobs) {
+             bool logprobs, const AnswerMeter& meter) {
     const std::lock_guard lock(mutex_);
     try {
       for (size_t i = 0; i < answers_.size(); ++i)
-        generations_.push_back(submit(i, std::make_shared<Choice>(shared_from_this(), i, logprobs)));
+        generations_.push_back(submit(i, std::make_shared<Choice>(shared_from_this(), i, logprobs, meter)));
     } catch (...) {
       over_ = true;
       cancel_all();
@@ -64,6 +71,7 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
     if (!over_) f(*reply_);
   }
   void done(size_t choice, Answer answer) {
+    record_answer(*responder_, model_, answer);
     const std::lock_guard lock(mutex_);
     if (over_) return;
     reply_->done(choice, answer);
@@ -89,9 +97,12 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
   size_t open_;
   bool over_ = false;  // nothing more is written
   std::vector<std::shared_ptr<Generation>> generations_;
+  const std::string model_;
+  const std::shared_ptr<Responder> responder_;
 };
 
 void Choice::on_token(const AnswerToken& token) {
+  meter_.token();
   if (!logprobs_ || !token.logprobs) return;
   job_->event([&](Reply& r) { r.token(index_, {token.id, token.thinking, *token.logprobs}); });
 }
@@ -104,8 +115,14 @@ void Choice::on_answer(std::string_view text) {
 void Choice::on_tool_call(const ToolCall& call) {
   job_->event([&](Reply& r) { r.tool_call(index_, calls_++, call); });
 }
-void Choice::on_done(Answer answer) { job_->done(index_, std::move(answer)); }
-void Choice::on_failed(std::exception_ptr error) { job_->failed(error); }
+void Choice::on_done(Answer answer) {
+  meter_.done(answer);
+  job_->done(index_, std::move(answer));
+}
+void Choice::on_failed(std::exception_ptr error) {
+  meter_.failed();
+  job_->failed(error);
+}
 
 struct GapMarkers {
   const char *prefix, *suffix, *middle;
@@ -230,6 +247,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
               const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers,
               const MakeReply& make_reply, RunningRequests& running) {
   const GenerateRequest& first = requests.front();
+  const std::shared_ptr<Responder> asked = responder;  // its record gets the answers
   const Engine& engine = model->engine();
   if (requests.size() * first.n > kMostChoices)
     throw wrong_field("n",
@@ -258,7 +276,9 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   for (const Prompt& p : prompts) context.prompt_tokens += p.ids.size();
   std::unique_ptr<Reply> reply = make_reply(std::move(context));
   std::string heartbeat = reply->heartbeat();
-  const auto job = std::make_shared<Job>(std::move(reply), choices);
+  const auto job = std::make_shared<Job>(std::move(reply), choices, model->name(), asked);
+  const bool chat = std::holds_alternative<ChatPrompt>(first.prompt);
+  const AnswerMeter meter(defaults.metrics->of(model->name()), chat ? Operation::kChat : Operation::kTextCompletion);
   running.add(id, job);
   job->start(
       [&](size_t i, std::shared_ptr<GenerationListener> listener) {
@@ -267,7 +287,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         own.sampling.choice = static_cast<uint32_t>(i);
         return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt);
       },
-      first.logprobs);
+      first.logprobs, meter);
   responder->heartbeat(defaults.heartbeat, std::move(heartbeat));
   responder->on_close([weak = std::weak_ptr<Job>(job)] {
     if (const auto gone = weak.lock()) gone->cancel();

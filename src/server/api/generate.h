@@ -11,6 +11,7 @@
 #include "server/api/reply.h"
 #include "server/api/request.h"
 #include "server/api/running.h"
+#include "server/metrics.h"
 
 namespace fathom {
 
@@ -19,6 +20,7 @@ struct GenerateDefaults {
   size_t max_tokens = 8192, max_thinking_tokens = 65536;  ///< new tokens, where a request does not say
   std::chrono::milliseconds heartbeat{10'000};            ///< while nothing else is written
   std::shared_ptr<GrammarCache> grammars = std::make_shared<GrammarCache>(size_t{256} << 20);
+  std::shared_ptr<Metrics> metrics = std::make_shared<Metrics>();
 };
 
 using MakeReply = std::function<std::unique_ptr<Reply>(ReplyContext)>;

@@ -42,6 +42,12 @@ json::object openai_error(const ApiError& error) {
             {"code", or_null(error.code)}}}};
 }
 
+void send_error(Responder& responder, const ApiError& error) {
+  HttpHeaders headers;
+  if (error.retry_after_s) headers.emplace_back("Retry-After", std::to_string(*error.retry_after_s));
+  responder.send(error.status, "application/json", to_json(openai_error(error)), std::move(headers));
+}
+
 json::object token_json(const Tokenizer& tokenizer, TokenId id, float logprob) {
   const std::string_view bytes = tokenizer.token_view(id);
   json::array numbers;

@@ -66,6 +66,8 @@ std::string openai_finish_reason(FinishReason reason);
 json::object openai_usage(const std::vector<Answer>& answers, size_t n = 1);
 /// {"error": {message, type, param, code}}
 json::object openai_error(const ApiError& error);
+/// The error as a whole answer.
+void send_error(Responder& responder, const ApiError& error);
 /// The text of a token for JSON: characters that it cuts become U+FFFD; and its bytes.
 json::object token_json(const Tokenizer& tokenizer, TokenId id, float logprob);
 
