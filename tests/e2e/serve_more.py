@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""What an operator and a program see of `fathom serve` beside chat: metrics and the log of requests."""
+"""What an operator and a program see of `fathom serve` beside chat: metrics, the log of requests, embeddings and
+rerank."""
+import base64
 import json
+import math
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import tempfile
 import threading
@@ -86,6 +90,10 @@ def wait(condition, what, seconds=40):
         if time.monotonic() > end:
             raise AssertionError(f"never came: {what}")
         time.sleep(0.02)
+
+
+def length(vector):
+    return math.sqrt(sum(x * x for x in vector))
 
 
 class ServeMore(unittest.TestCase):
@@ -208,6 +216,111 @@ class ServeMore(unittest.TestCase):
         code, _, error = _fathom.run("serve", self.model, "--port", "0", "--access-log", self.folder / "no" / "file")
         self.assertEqual(code, 1)
         self.assertIn("expected a file to append to, found: No such file", error)
+
+    # ---- embeddings
+    def embed(self, value, **more):
+        return self.server.post("/v1/embeddings", input=value, **more)
+
+    def test_embeddings(self):
+        texts = ["The cat sat on the mat.", "A dog", "Rivers of northern Europe " * 40]
+        together = self.embed(texts)
+        self.assertEqual((together["object"], together["model"]), ("list", self.name))
+        self.assertEqual([d["index"] for d in together["data"]], [0, 1, 2])
+        tokens = 0
+        for text, entry in zip(texts, together["data"]):
+            alone = self.embed(text)
+            self.assertEqual(alone["data"][0]["embedding"], entry["embedding"], "alone as in company, and the second time")
+            self.assertAlmostEqual(length(entry["embedding"]), 1, places=5)
+            tokens += alone["usage"]["prompt_tokens"]
+        self.assertEqual(together["usage"], {"prompt_tokens": tokens, "total_tokens": tokens})
+        ids = self.server.post("/tokenize", content=texts[0], add_special=True)["tokens"]
+        self.assertEqual(self.embed(ids)["data"][0]["embedding"], together["data"][0]["embedding"])
+        self.assertEqual(self.embed([ids, ids])["data"][1]["embedding"], together["data"][0]["embedding"])
+
+    def test_embeddings_are_the_hidden_states(self):
+        ids = self.server.post("/tokenize", content="Rivers of northern Europe " * 20)["tokens"]
+        (self.folder / "ids.json").write_text(json.dumps([ids]))
+        out = self.folder / "logits.safetensors"
+        code, _, error = _fathom.run("logits", self.model, "--ids", self.folder / "ids.json", "--out", out, "--layers",
+                                     "--profile", "exact")
+        self.assertEqual(code, 0, error)
+        shape, values = _fathom.read_safetensors(out)["final_norm"]
+        width = shape[-1]
+        rows = [values[i:i + width] for i in range(0, len(values), width)]
+        mean = [sum(column) / len(rows) for column in zip(*rows)]
+        for pooling, want in (("last", rows[-1]), ("mean", mean)):
+            got = self.embed(ids, pooling=pooling)["data"][0]["embedding"]
+            for a, b in zip(got, want, strict=True):
+                self.assertAlmostEqual(a, b / length(want), places=6)
+
+    def test_embeddings_in_base64(self):
+        plain = self.embed("hello")["data"][0]["embedding"]
+        text = self.embed("hello", encoding_format="base64")["data"][0]["embedding"]
+        data = base64.b64decode(text, validate=True)
+        self.assertEqual(list(struct.unpack(f"<{len(data) // 4}f", data)),
+                         [struct.unpack("<f", struct.pack("<f", x))[0] for x in plain])
+
+    def test_embeddings_of_fewer_dimensions(self):
+        whole = self.embed("hello")["data"][0]["embedding"]
+        short = self.embed("hello", dimensions=16)["data"][0]["embedding"]
+        self.assertEqual(len(short), 16)
+        for a, b in zip(short, whole):
+            self.assertAlmostEqual(a, b / length(whole[:16]), places=5)
+
+    def test_many_embeddings(self):
+        """More than wait in line at once."""
+        data = self.embed([f"{i}" for i in range(150)], encoding_format="base64")["data"]
+        self.assertEqual([d["index"] for d in data], list(range(150)))
+        self.assertEqual(data[149]["embedding"], self.embed("149", encoding_format="base64")["data"][0]["embedding"])
+
+    def test_embeddings_refused(self):
+        for body, param in (({}, "input"), ({"input": ""}, "input"), ({"input": []}, "input"), ({"input": ["a", ""]}, "input[1]"),
+                            ({"input": 7}, "input"), ({"input": [1, "a"]}, "input"), ({"input": [1 << 30]}, "input"),
+                            ({"input": "word " * 600}, "input"), ({"input": ["a"] * 2049}, "input"),
+                            ({"input": "a", "dimensions": 100000}, "dimensions"), ({"input": "a", "dimensions": 0}, "dimensions"),
+                            ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
+                            ({"input": "a", "pooling": "max"}, "pooling")):
+            status, error = self.server.error("/v1/embeddings", body)
+            self.assertEqual((status, error["param"]), (400, param), error)
+        self.assertEqual(self.server.error("/v1/embeddings", {"input": "a", "model": "none"})[0], 404)
+
+    def test_openai_client(self):
+        try:
+            import openai
+        except ImportError as missing:
+            self.skipTest(f"needs the openai package ({missing})")
+        client = openai.OpenAI(base_url=self.server.url + "/v1", api_key="none", max_retries=0)
+        got = client.embeddings.create(model=self.name, input=["hello", "world"])  # asks for base64 by itself
+        self.assertEqual(len(got.data), 2)
+        for a, b in zip(got.data[0].embedding, self.embed("hello")["data"][0]["embedding"], strict=True):
+            self.assertAlmostEqual(a, b, places=6)
+
+    # ---- rerank
+    def test_rerank(self):
+        query = "What is the capital of France?"
+        documents = ["Bananas are yellow.", "The capital of France is Paris.", {"text": "Paris is the capital of France."}]
+        first = self.server.post("/v1/rerank", query=query, documents=documents)
+        results = first["results"]
+        self.assertEqual(sorted(r["index"] for r in results), [0, 1, 2])
+        scores = [r["relevance_score"] for r in results]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertTrue(all(0 < s < 1 for s in scores), scores)
+        self.assertGreater(max(scores) - min(scores), 1e-4)
+        self.assertGreater(first["usage"]["prompt_tokens"], 60)
+        self.assertEqual(self.server.post("/rerank", query=query, documents=documents), first, "the same bits again")
+        best = self.server.post("/rerank", query=query, documents=documents, top_n=1, return_documents=True)["results"]
+        self.assertEqual([r["index"] for r in best], [results[0]["index"]])
+        self.assertIn("France" if results[0]["index"] else "Bananas", best[0]["document"]["text"])
+        alone = self.server.post("/rerank", query=query, documents=documents[:1])["results"][0]["relevance_score"]
+        self.assertEqual(alone, next(r["relevance_score"] for r in results if r["index"] == 0))
+
+    def test_rerank_refused(self):
+        for body, param in (({"documents": ["a"]}, "query"), ({"query": "q"}, "documents"), ({"query": "q", "documents": []}, "documents"),
+                            ({"query": "q", "documents": [1]}, "documents[0]"),
+                            ({"query": "q", "documents": ["a", "word " * 600]}, "documents[1]"),
+                            ({"query": "q", "documents": ["a"], "top_n": 0}, "top_n")):
+            status, error = self.server.error("/v1/rerank", body)
+            self.assertEqual((status, error["param"]), (400, param), error)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@
 
 #include "base/json.h"
 #include "server/api/anthropic_reply.h"
+#include "server/api/embeddings.h"
 #include "server/api/error.h"
 #include "server/api/fields.h"
 #include "server/api/ollama_reply.h"
 #include "server/api/openai_request.h"
+#include "server/api/rerank.h"
 #include "server/request_record.h"
 
 namespace fathom {
@@ -67,6 +69,8 @@ const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> kRoutes = {
       {"POST", "/chat/completions", &Api::chat_completions},
       {"POST", "/completions", &Api::completions},
+      {"POST", "/embeddings", &Api::embeddings},
+      {"POST", "/rerank", &Api::rerank},
       {"GET", "/models", &Api::list_models},
       {"POST", "/tokenize", &Api::tokenize},
       {"POST", "/detokenize", &Api::detokenize},
@@ -178,6 +182,18 @@ void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Re
     for (const std::string& text : texts) prompts.insert(prompts.end(), context.n, text);
     return make_completion_reply(std::move(context), std::move(prompts));
   });
+}
+
+void Api::embeddings(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const EmbeddingRequest r = read_embedding_request(parse_json(request.body, "the body"));
+  std::optional<bool> thinking;
+  answer_embeddings(host_, model_of(r.model, thinking), r, options_.defaults, responder, warning_headers(r.warnings));
+}
+
+void Api::rerank(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const RerankRequest r = read_rerank_request(parse_json(request.body, "the body"));
+  std::optional<bool> thinking;
+  answer_rerank(host_, model_of(r.model, thinking), r, options_.defaults, responder, warning_headers(r.warnings));
 }
 
 void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {

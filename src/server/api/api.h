@@ -63,6 +63,8 @@ class Api {
 
   void chat_completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void embeddings(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void rerank(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);

@@ -1,0 +1,28 @@
+// Prompts that are read and not continued: embeddings, scores. They stand in the same line as the answers, a window of
+// them at a time, so that a list of thousands leaves the others their places.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/model_host.h"
+#include "server/api/error.h"
+#include "server/api/generate.h"
+#include "server/metrics.h"
+
+namespace fathom {
+
+/// What becomes of the prompts; one call at a time, on the compute thread, so each is quick.
+struct ReadingCalls {
+  std::function<void(size_t index, const Answer& answer)> each;  ///< in any order
+  std::function<void()> done;                                    ///< after the last
+  std::function<void(const ApiError& error)> failed;             ///< instead of done; nothing follows
+};
+
+/// Puts `prompts` in line; `options` has a pooling, or tokens that are scored. If the client goes away, nothing more is
+/// computed. What is wrong with the first prompts is thrown, as ModelHost::submit does.
+void read_prompts(ModelHost& host, std::shared_ptr<LoadedModel> model, std::vector<Prompt> prompts,
+                  AnswerOptions options, Operation operation, const GenerateDefaults& defaults,
+                  std::shared_ptr<Responder> responder, ReadingCalls calls);
+
+}  // namespace fathom
