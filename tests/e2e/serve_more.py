@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What an operator and a program see of `fathom serve` beside chat: metrics, the log of requests, embeddings and
-rerank."""
+"""What an operator and a program see of `fathom serve` beside chat: metrics, the log of requests, embeddings, rerank, and
+the description of it all."""
 import base64
 import json
 import math
@@ -321,6 +321,57 @@ class ServeMore(unittest.TestCase):
                             ({"query": "q", "documents": ["a"], "top_n": 0}, "top_n")):
             status, error = self.server.error("/v1/rerank", body)
             self.assertEqual((status, error["param"]), (400, param), error)
+
+
+class OpenApi(unittest.TestCase):
+    """The description is true: what it names is there, and the bounds are kept. No model is needed for that."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(_fathom.GOLDEN / "gguf" / "qwen2.gguf", "--lazy", "--access-log", "off")
+        cls.described = json.loads(cls.server.call("/openapi.json")[1])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    def schema(self, path):
+        return self.described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    def test_routes(self):
+        paths = self.described["paths"]
+        for path in ("/chat/completions", "/completions", "/embeddings", "/rerank", "/models", "/tokenize", "/detokenize",
+                     "/apply-template", "/health", "/ready", "/metrics", "/openapi.json"):
+            self.assertIn(path, paths)
+            for operation in paths[path].values():
+                self.assertTrue(operation["summary"], path)
+        for server in self.described["servers"]:
+            base = server["url"].rstrip("/")
+            for path, operations in paths.items():
+                for method in operations:
+                    self.assertNotEqual(self.server.call(base + path, None if method == "get" else {})[0], 404, base + path)
+
+    def test_bounds(self):
+        least = {"/chat/completions": {"messages": [{"role": "user", "content": "a"}]}, "/completions": {"prompt": "a"},
+                 "/embeddings": {"input": "a"}, "/rerank": {"query": "a", "documents": ["b"]}}
+        tried = 0
+        for path, body in least.items():
+            schema = self.schema(path)
+            for name in schema["required"]:
+                status, error = self.server.error(path, {})
+                self.assertEqual(status, 400)
+                self.assertIn(error["param"], schema["required"])
+            for name, field in schema["properties"].items():
+                wrong = [field["minimum"] - 1] if "minimum" in field else []
+                wrong += [field["maximum"] + 1] if "maximum" in field else []
+                wrong += [{"string": 1, "number": "x", "integer": "x", "boolean": "x", "array": 1, "object": 1}[field["type"]]] \
+                    if "type" in field else []
+                for value in wrong:
+                    status, error = self.server.error(path, {**body, name: value})
+                    self.assertEqual(status, 400, (path, name, value))
+                    self.assertTrue(name in (error["param"] or "") or name == "stream_options", (path, name, error))
+                    tried += 1
+        self.assertGreater(tried, 100)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include "server/api/fields.h"
 #include "server/api/ollama_reply.h"
 #include "server/api/openai_request.h"
+#include "server/api/openapi.h"
 #include "server/api/rerank.h"
 #include "server/request_record.h"
 
@@ -89,6 +90,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/health", &Api::health},
       {"GET", "/ready", &Api::ready},
       {"GET", "/metrics", &Api::metrics},
+      {"GET", "/openapi.json", &Api::describe},
   };
   return kRoutes;
 }
@@ -298,6 +300,12 @@ void Api::metrics(const HttpServerRequest&, const std::shared_ptr<Responder>& re
   if (const HttpServer* server = http_) http = server->counters();
   responder->send(200, "text/plain; version=0.0.4; charset=utf-8",
                   options_.defaults.metrics->page(host_, http ? &*http : nullptr));
+}
+
+void Api::describe(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
+  std::vector<RouteName> names;
+  for (const Route& route : routes()) names.push_back({route.method, route.path});
+  send_json(*responder, openapi(names));
 }
 
 void Api::ready(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
