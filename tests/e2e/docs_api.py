@@ -53,6 +53,9 @@ PROMISES = [
     ('"temperature": 1000', refused("temperature", None)),
     ("gpt-9", refused(None, "model_not_found")),
     ("/completions", answered),
+    ("/embeddings", lambda test, reply: test.assertEqual([len(d["embedding"]) for d in reply["data"]], [64, 64])),
+    ("/rerank", lambda test, reply: test.assertEqual(len(reply["results"]), 1)),
+    ("/openapi.json", lambda test, reply: test.assertIn("/chat/completions", reply["paths"])),
     ("/models/", lambda test, reply: test.assertEqual(reply["id"], "deepseek-chat")),
     ("/models", lambda test, reply: test.assertTrue(reply["data"][0]["loaded"])),
     ("/apply-template", lambda test, reply: test.assertIn("Hi<|im_end|>", reply["prompt"])),
@@ -95,6 +98,9 @@ class Page(unittest.TestCase):
         if "-i" in words:
             self.assertIn("X-Fathom-Ignored: web_search_options\n", body.replace("\r", ""))
             body = body.replace("\r", "").split("\n\n", 1)[1]
+        if "/metrics" in line:
+            self.assertIn("\nvllm:num_requests_waiting{", body)
+            return
         if '"stream": true' in line:
             self.assertGreater(events(body.encode())[-1]["usage"]["completion_tokens"], 0)
             return
