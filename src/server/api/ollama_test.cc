@@ -128,7 +128,7 @@ TEST_F(OllamaTest, GenerateAndLogprobs) {
                                "top_logprobs": 2, "options": {"num_predict": 6}})")
           ->parsed();
   EXPECT_TRUE(whole.at("response").is_string());
-  ASSERT_EQ(whole.at("logprobs").as_array().size(), 6u);
+  ASSERT_EQ(static_cast<int64_t>(whole.at("logprobs").as_array().size()), count(whole, "eval_count"));
   EXPECT_EQ(whole.at("logprobs").at(0).at("top_logprobs").as_array().size(), 2u);
   EXPECT_EQ(ask("/api/generate", R"({"model": "plain"})")->parsed().at("done_reason"), "load");
 }
