@@ -121,6 +121,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   options.deepseek_strict = settings.text("deepseek-strict") == "on";
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
+  if (const auto seed = settings.count("seed")) options.defaults.seed = *seed;
   options.signature = kept_signature();
   if (access_log) options.log = [&log = *access_log](const std::string& line) { log.write(line); };
   Api api(host, options);
@@ -169,7 +170,7 @@ void add_serve(CLI::App& app, Invocation& invocation) {
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
   add_setting_flags(
       *command, invocation,
-      {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "deepseek-strict", "access-log"});
+      {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed", "deepseek-strict", "access-log"});
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "

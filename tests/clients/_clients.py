@@ -33,4 +33,4 @@ def start(*arguments):
     """The small model as one that thinks; its alias deepseek-chat does not."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
-    return Server(_fathom.chat_model(), "--ctx", "2048", "--template", HERE / "thinking.jinja", *arguments)
+    return Server(_fathom.chat_model(), "--ctx", "2048", "--seed", "1", "--template", HERE / "thinking.jinja", *arguments)

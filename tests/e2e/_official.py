@@ -56,7 +56,7 @@ class Server:
         template.write_text(TEMPLATE)
         self.name = model.stem
         self.process = subprocess.Popen(
-            [str(_fathom.FATHOM), "serve", str(model), "--port", "0", "--ctx", "2048", "--template", str(template),
+            [str(_fathom.FATHOM), "serve", str(model), "--port", "0", "--seed", "1", "--ctx", "2048", "--template", str(template),
              "--alias", f"{ALIAS}={self.name}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "FATHOM_HOME": _fathom.FATHOM_HOME})

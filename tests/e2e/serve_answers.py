@@ -28,7 +28,7 @@ class Answers(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         template = pathlib.Path(folder.name) / "thinking.jinja"
         template.write_text(THINKING)
-        cls.server = Server(model, "--ctx", "2048", "--template", str(template))
+        cls.server = Server(model, "--ctx", "2048", "--seed", "1", "--template", str(template))
         cls.addClassCleanup(cls.server.close)
 
     def begin(self, socket, **fields):

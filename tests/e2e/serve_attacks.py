@@ -32,7 +32,7 @@ class Attacks(unittest.TestCase):
         model = _fathom.chat_model()
         if not model:
             raise unittest.SkipTest("fathom serve needs a small model that can chat")
-        cls.server = Server(model, "--ctx", "1024", "--max-requests", "16")
+        cls.server = Server(model, "--ctx", "1024", "--seed", "1", "--max-requests", "16")
         cls.addClassCleanup(cls.server.close)
         cls.good = cls.server.post(CHAT, body=GOOD).text
 

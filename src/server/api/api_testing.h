@@ -75,7 +75,7 @@ class ApiTest : public ::testing::Test {
         {"plain", path, options, std::string(kTemplate) + "{% endif %}"},
     };
     host = std::make_unique<ModelHost>(std::move(models), ModelHost::Options{});
-    api = std::make_unique<Api>(*host, ApiOptions{.aliases = {{"claude-x", "plain", {}}}});
+    api = std::make_unique<Api>(*host, ApiOptions{.aliases = {{"claude-x", "plain", {}}}, .defaults = {.seed = 1}});
   }
 
   /// `body` without one: GET.

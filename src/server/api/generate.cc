@@ -149,7 +149,9 @@ std::vector<TextPiece> fill_in_the_middle(const Engine& engine, const std::strin
 AnswerOptions answer_options(const Engine& engine, const GenerateRequest& request, const GenerateDefaults& defaults,
                              const Prompt& prompt) {
   AnswerOptions o;
-  o.sampling = request.sampling.apply(default_sampling(engine));
+  SamplingWishes wishes = request.sampling;
+  if (!wishes.seed) wishes.seed = defaults.seed;
+  o.sampling = wishes.apply(default_sampling(engine));
   const bool thinks = prompt.state != PromptState::kClosed && can_think(engine);
   o.max_tokens = request.max_tokens.value_or(thinks ? defaults.max_thinking_tokens : defaults.max_tokens);
   o.min_tokens = request.min_tokens;

@@ -18,6 +18,7 @@ namespace fathom {
 /// What a server adds to what its requests say.
 struct GenerateDefaults {
   size_t max_tokens = 8192, max_thinking_tokens = 65536;  ///< new tokens, where a request does not say
+  std::optional<uint64_t> seed = {};                      ///< of requests that give none; nullopt: one is drawn
   std::chrono::milliseconds heartbeat{10'000};            ///< while nothing else is written
   std::shared_ptr<GrammarCache> grammars = std::make_shared<GrammarCache>(size_t{256} << 20);
   std::shared_ptr<Metrics> metrics = std::make_shared<Metrics>();
