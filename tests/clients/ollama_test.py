@@ -1,10 +1,15 @@
+#!/usr/bin/env python3
 """The ollama package against `fathom serve`."""
 import json
 import unittest
 import urllib.request
 
-import _fathom
-import _official
+import _clients
+
+_clients.in_their_python()
+
+import ollama  # noqa: E402
+import _official  # noqa: E402
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "The weather now.",
@@ -14,10 +19,9 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "description":
 class Ollama(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.ollama = _official.client("ollama")
         cls.server = _official.Server()
         cls.addClassCleanup(cls.server.close)
-        cls.client = cls.ollama.Client(host=cls.server.url)
+        cls.client = ollama.Client(host=cls.server.url)
 
     def chat(self, messages=QUESTION, tokens=24, options=None, **fields):
         return self.client.chat(model=self.server.name, messages=messages,
@@ -80,7 +84,7 @@ class Ollama(unittest.TestCase):
         names = [m.model for m in self.client.list().models]
         self.assertEqual(names, [self.server.name, _official.ALIAS, "deepseek-chat", "deepseek-reasoner"])
         model = self.client.list().models[0]
-        self.assertEqual(model.size, _fathom.chat_model().stat().st_size)
+        self.assertEqual(model.size, _clients._fathom.chat_model().stat().st_size)
         self.assertEqual((model.details.family, model.details.parameter_size), ("llama", "135M"))
         self.assertEqual([m.model for m in self.client.ps().models], [self.server.name])
         shown = self.client.show(self.server.name)
@@ -91,14 +95,14 @@ class Ollama(unittest.TestCase):
             self.assertRegex(json.load(reply)["version"], r"^\d+\.\d+\.\d+$")
 
     def test_errors(self):
-        with self.assertRaises(self.ollama.ResponseError) as caught:
+        with self.assertRaises(ollama.ResponseError) as caught:
             self.client.chat(model="none", messages=QUESTION)
         self.assertEqual(caught.exception.status_code, 404)
-        with self.assertRaises(self.ollama.ResponseError) as caught:
+        with self.assertRaises(ollama.ResponseError) as caught:
             self.chat([{"role": "user", "content": "word " * 4000}])
         self.assertEqual(caught.exception.status_code, 400)
         self.assertIn("context", caught.exception.error)
-        with self.assertRaisesRegex(self.ollama.ResponseError, "context"):
+        with self.assertRaisesRegex(ollama.ResponseError, "context"):
             list(self.chat([{"role": "user", "content": "word " * 4000}], stream=True))
 
     def test_an_abort_frees_the_server(self):
@@ -108,4 +112,5 @@ class Ollama(unittest.TestCase):
         self.assertIn("Paris", self.chat().message.content)
 
 
-_fathom.harness.main()
+if __name__ == "__main__":
+    _clients.main()

@@ -1,8 +1,13 @@
+#!/usr/bin/env python3
 """The anthropic package against `fathom serve`."""
 import unittest
 
-import _fathom
-import _official
+import _clients
+
+_clients.in_their_python()
+
+import anthropic  # noqa: E402
+import _official  # noqa: E402
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 TOOLS = [{"name": "get_weather", "description": "The weather now.", "input_schema": _official.WEATHER}]
@@ -11,10 +16,9 @@ TOOLS = [{"name": "get_weather", "description": "The weather now.", "input_schem
 class Anthropic(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.anthropic = _official.client("anthropic")
         cls.server = _official.Server()
         cls.addClassCleanup(cls.server.close)
-        cls.client = cls.anthropic.Anthropic(base_url=cls.server.url, api_key="none", max_retries=0)
+        cls.client = anthropic.Anthropic(base_url=cls.server.url, api_key="none", max_retries=0)
 
     def ask(self, messages=QUESTION, model=_official.ALIAS, max_tokens=24, **fields):
         return self.client.messages.create(model=model, max_tokens=max_tokens, messages=messages,
@@ -31,7 +35,7 @@ class Anthropic(unittest.TestCase):
         self.assertTrue(reply._request_id)
 
     def test_the_prefix_of_the_anthropic_path(self):
-        other = self.anthropic.Anthropic(base_url=self.server.url + "/anthropic", api_key="none", max_retries=0)
+        other = anthropic.Anthropic(base_url=self.server.url + "/anthropic", api_key="none", max_retries=0)
         self.assertEqual([m.id for m in other.models.list()], [self.server.name, _official.ALIAS, "deepseek-chat",
                                                                "deepseek-reasoner"])
         self.assertEqual(other.models.retrieve(_official.ALIAS).type, "model")
@@ -94,7 +98,7 @@ class Anthropic(unittest.TestCase):
         answer = self.ask(asked + [{"role": "assistant", "content": reply.content}, result], tools=TOOLS,
                           tool_choice={"type": "none"})
         self.assertIn(answer.stop_reason, ("end_turn", "max_tokens"))
-        with self.assertRaises(self.anthropic.BadRequestError):
+        with self.assertRaises(anthropic.BadRequestError):
             self.ask(asked + [{"role": "assistant", "content": reply.content}])
 
     def test_thinking_comes_back_unaltered_or_not_at_all(self):
@@ -105,7 +109,7 @@ class Anthropic(unittest.TestCase):
                 {"type": "tool_result", "tool_use_id": "t1", "content": "Rain."}]}]
         block = self.ask(thinking={"type": "enabled", "budget_tokens": 4}).content[0]
         self.ask(turn(block.thinking, block.signature), tools=TOOLS, max_tokens=1)
-        with self.assertRaisesRegex(self.anthropic.BadRequestError, "signature"):
+        with self.assertRaisesRegex(anthropic.BadRequestError, "signature"):
             self.ask(turn(block.thinking + "!", block.signature), tools=TOOLS, max_tokens=1)
 
     def test_a_schema(self):
@@ -115,14 +119,14 @@ class Anthropic(unittest.TestCase):
         self.assertRegex(reply.content[0].text, r'^\s*\{\s*"capital"\s*:\s*"(Paris|Rome)"\s*\}\s*$')
 
     def test_errors(self):
-        with self.assertRaises(self.anthropic.NotFoundError) as caught:
+        with self.assertRaises(anthropic.NotFoundError) as caught:
             self.ask(model="claude-none")
         self.assertEqual(caught.exception.body["error"]["type"], "not_found_error")
         self.assertEqual(caught.exception.body["request_id"], caught.exception.request_id)
-        with self.assertRaises(self.anthropic.BadRequestError) as caught:
+        with self.assertRaises(anthropic.BadRequestError) as caught:
             self.ask(messages=[])
         self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
-        with self.assertRaisesRegex(self.anthropic.BadRequestError, "context"):
+        with self.assertRaisesRegex(anthropic.BadRequestError, "context"):
             self.ask(messages=[{"role": "user", "content": "word " * 4000}])
 
     def test_an_abort_frees_the_server(self):
@@ -132,4 +136,5 @@ class Anthropic(unittest.TestCase):
         self.assertIn("Paris", self.ask().content[0].text)
 
 
-_fathom.harness.main()
+if __name__ == "__main__":
+    _clients.main()

@@ -1,13 +1,10 @@
-"""For the tests with other people's clients: a running `fathom serve` with a template that thinks and calls tools, and
-the clients' Python packages, from the folder FATHOM_CLIENTS or the usual places. Nothing is installed here."""
-import importlib
+"""A running `fathom serve` with a template that thinks and calls tools, for the anthropic and ollama packages."""
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import threading
-import unittest
 
 import _fathom
 
@@ -35,23 +32,11 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "requir
 ALIAS = "claude-small"
 
 
-def client(name):
-    """A package of that name; the test is skipped where there is none."""
-    if folder := os.environ.get("FATHOM_CLIENTS"):
-        sys.path.insert(0, str(pathlib.Path(folder).resolve()))
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise unittest.SkipTest(f"needs the Python package {name}: {error}")
-
-
 class Server:
     """`fathom serve` on a port that the system chooses."""
 
     def __init__(self):
         model = _fathom.chat_model()
-        if not model:
-            raise unittest.SkipTest("needs SmolLM2")
         template = pathlib.Path(_fathom.FATHOM_HOME) / "small.jinja"
         template.write_text(TEMPLATE)
         self.name = model.stem
