@@ -148,7 +148,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   interrupted() = false;
   print_err("finishing what runs (Ctrl-C again ends at once)\n");
   api.drain();
-  std::jthread impatience([&server](std::stop_token stop) {
+  std::jthread impatience([&server](const std::stop_token& stop) {
     while (!stop.stop_requested() && !interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     if (interrupted()) server.stop();
   });

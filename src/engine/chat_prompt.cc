@@ -66,7 +66,7 @@ void write_calls_as_text(json::array& messages) {
                 ", \"arguments\": ", arguments.is_string() ? std::string(arguments.get_string()) : to_json(arguments),
                 "}\n</tool_call>");
       }
-      message["content"] = std::move(text);
+      message["content"] = text;
       message.erase("tool_calls");
     }
     if (text_of(message, "role") == "tool") {

@@ -44,7 +44,7 @@ std::string read_anthropic_text(const json::value& content, const std::string& p
 void AnthropicMessages::add_text(std::string_view role, std::string text) {
   if (!out_.empty() && same_turn_ && std::string_view(out_.back().at("role").as_string()) == role)
     return append(out_.back().as_object(), "content", text);
-  out_.push_back({{"role", role}, {"content", std::move(text)}});
+  out_.push_back({{"role", role}, {"content", text}});
   same_turn_ = true;
 }
 
@@ -127,7 +127,7 @@ void AnthropicMessages::add_tool_result(Fields& block) {
   const json::value* content = block.any("content");
   std::string text = content ? read_anthropic_text(*content, block.path("content")) : "";
   if (block.boolean("is_error").value_or(false)) text = "Error: " + text;  // templates have no other way to say it
-  out_.push_back({{"role", "tool"}, {"content", std::move(text)}, {"tool_call_id", id}, {"name", name->second}});
+  out_.push_back({{"role", "tool"}, {"content", text}, {"tool_call_id", id}, {"name", name->second}});
   same_turn_ = false;
   tool_names_.erase(name);
 }

@@ -115,9 +115,9 @@ class AnthropicReply final : public Reply {
   json::object head() const {
     return {{"id", "msg_" + context_.id}, {"type", "message"}, {"role", "assistant"}, {"model", context_.model}};
   }
-  void event(const char* type, json::object fields) {
+  void event(const char* type, const json::object& fields) {
     json::object out{{"type", type}};
-    for (auto& [key, value] : fields) out[key] = std::move(value);
+    for (const auto& [key, value] : fields) out[key] = value;
     context_.responder->write(sse_event(to_json(out), type));
   }
   void delta(json::object change) { event("content_block_delta", {{"index", block_}, {"delta", std::move(change)}}); }

@@ -116,7 +116,7 @@ std::string vector_json(std::span<const float> vector, bool base64) {
 }
 
 void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
-           const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, EmbeddingCalls calls) {
+           const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder, EmbeddingCalls calls) {
   const Engine& engine = model->engine();
   const size_t D = engine.config().hidden_size, dimensions = request.dimensions.value_or(D);
   if (dimensions > D)
@@ -131,7 +131,7 @@ void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingR
   options.pooling = request.pooling;
   options.sampling.temperature = 0;
   read_prompts(host, std::move(model), std::move(prompts), std::move(options), Operation::kEmbeddings, defaults,
-               std::move(responder),
+               responder,
                {.each = [dimensions, each = std::move(calls.each)](
                             size_t i, const Answer& answer) { each(i, unit_vector(answer.embedding, dimensions)); },
                 .done = [tokens, done = std::move(calls.done)] { done(tokens); },
@@ -139,7 +139,8 @@ void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingR
 }
 
 void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
-                       const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers) {
+                       const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
+                       const HttpHeaders& headers) {
   // Each vector is written when it comes, so that no long writing holds the compute thread up at the end.
   const auto vectors = std::make_shared<std::vector<std::string>>(request.inputs.size());
   const std::string name = to_json(json::value(request.model.empty() ? model->name() : request.model));

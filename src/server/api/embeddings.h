@@ -32,11 +32,12 @@ struct EmbeddingCalls {
 };
 /// Throws ApiError for inputs that the model cannot take, and as read_prompts.
 void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
-           const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, EmbeddingCalls calls);
+           const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder, EmbeddingCalls calls);
 
 /// The whole endpoint, once the model is known.
 void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
-                       const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers);
+                       const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
+                       const HttpHeaders& headers);
 
 /// The first `dimensions` of `vector` (0: all), scaled to the length 1; a vector of zeros stays.
 std::vector<float> unit_vector(std::span<const float> vector, size_t dimensions);

@@ -255,6 +255,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
     throw wrong_field("n",
                       cat("n: expected at most ", kMostChoices, " choices in all, found ", requests.size() * first.n));
   std::vector<Prompt> prompts;
+  prompts.reserve(requests.size());
   for (const GenerateRequest& r : requests) prompts.push_back(prompt_of(engine, r));
   std::vector<AnswerOptions> options;
   for (size_t i = 0; i < requests.size(); ++i)

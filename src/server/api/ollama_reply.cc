@@ -23,7 +23,7 @@ class OllamaReply : public Reply {
   void begin() override {
     if (context_.stream) context_.responder->begin(200, "application/x-ndjson", context_.headers);
   }
-  void token(size_t, ReplyToken token) override {
+  void token(size_t, const ReplyToken& token) override {
     json::object entry = token_json(tokenizer(), token.id, token.logprobs.chosen.logprob);
     json::array top;
     for (const TokenLogprob& t : token.logprobs.top) top.push_back(token_json(tokenizer(), t.id, t.logprob));

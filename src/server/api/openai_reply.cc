@@ -86,7 +86,7 @@ json::object call_json(const ToolCall& call, std::string id) {
 /// What chat and text completions have in common.
 class OpenAiReply : public Reply {
  public:
-  OpenAiReply(ReplyContext context, std::string prefix, std::string whole, std::string chunk)
+  OpenAiReply(ReplyContext context, const std::string& prefix, std::string whole, std::string chunk)
       : Reply(std::move(context)), whole_(std::move(whole)), chunk_(std::move(chunk)), tokens_(context_.choices) {
     context_.id = prefix + context_.id;
   }
@@ -95,7 +95,7 @@ class OpenAiReply : public Reply {
     if (!context_.stream) return;
     context_.responder->begin(200, "text/event-stream", context_.headers);
   }
-  void token(size_t choice, ReplyToken token) override { tokens_[choice].push_back(std::move(token)); }
+  void token(size_t choice, const ReplyToken& token) override { tokens_[choice].push_back(token); }
   void fail(const ApiError& error) override {
     if (context_.stream && context_.responder->begun()) {
       context_.responder->write(sse_event(to_json(openai_error(error))));

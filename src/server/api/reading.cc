@@ -111,7 +111,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
 
 void read_prompts(ModelHost& host, std::shared_ptr<LoadedModel> model, std::vector<Prompt> prompts,
                   AnswerOptions options, Operation operation, const GenerateDefaults& defaults,
-                  std::shared_ptr<Responder> responder, ReadingCalls calls) {
+                  const std::shared_ptr<Responder>& responder, ReadingCalls calls) {
   ModelMetrics& metrics = defaults.metrics->of(model->name());
   const auto reading = std::make_shared<Reading>(host, std::move(model), std::move(prompts), std::move(options),
                                                  responder, std::move(calls), metrics, operation);

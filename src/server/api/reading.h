@@ -23,6 +23,6 @@ struct ReadingCalls {
 /// computed. What is wrong with the first prompts is thrown, as ModelHost::submit does.
 void read_prompts(ModelHost& host, std::shared_ptr<LoadedModel> model, std::vector<Prompt> prompts,
                   AnswerOptions options, Operation operation, const GenerateDefaults& defaults,
-                  std::shared_ptr<Responder> responder, ReadingCalls calls);
+                  const std::shared_ptr<Responder>& responder, ReadingCalls calls);
 
 }  // namespace fathom

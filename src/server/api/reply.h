@@ -44,7 +44,7 @@ class Reply {
   /// All choices are in line: a stream begins.
   virtual void begin() {}
   // ---- a stream's events; whole replies have no use for them
-  virtual void token(size_t /*choice*/, ReplyToken /*token*/) {}
+  virtual void token(size_t /*choice*/, const ReplyToken& /*token*/) {}
   virtual void thinking(size_t /*choice*/, std::string_view /*text*/) {}
   virtual void text(size_t /*choice*/, std::string_view /*text*/) {}
   virtual void tool_call(size_t /*choice*/, size_t /*index*/, const ToolCall& /*call*/) {}

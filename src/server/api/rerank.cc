@@ -79,7 +79,8 @@ RerankRequest read_rerank_request(const json::value& body) {
 }
 
 void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, const RerankRequest& request,
-                   const GenerateDefaults& defaults, std::shared_ptr<Responder> responder, HttpHeaders headers) {
+                   const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
+                   const HttpHeaders& headers) {
   const Engine& engine = model->engine();
   AnswerOptions options;
   options.sampling.temperature = 0;

@@ -12,7 +12,7 @@ namespace fathom {
 class Workers {
  public:
   explicit Workers(size_t threads) {
-    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this](std::stop_token) { work(); });
+    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
   }
   ~Workers() {
     {
