@@ -17,7 +17,7 @@ namespace fathom {
 /// A place where the matcher can be: a state of a rule's automaton, and the frame to return to when the rule ends.
 struct StackConfig {
   uint32_t state, frame;
-  auto operator<=>(const StackConfig&) const = default;
+  auto operator<=>(const StackConfig&) const = default;  // NOLINT(modernize-use-nullptr): of the compiler's own code
 };
 
 class GrammarStacks {

@@ -164,6 +164,7 @@ ExprId SchemaCompiler::body(const SchemaAt& at, bool own_rule) {
   const std::vector<std::string> types = types_of(o, at.where);
   if (types.size() == 7) return json_.value();
   std::vector<ExprId> ways;
+  ways.reserve(types.size());
   for (const std::string& type : types) ways.push_back(typed(at, type, own_rule));
   return b_.choice(std::move(ways));
 }

@@ -40,7 +40,7 @@ std::string format_regex(std::string_view format) {
     std::string back = "";
     if (n <= 6) back = "|" + group + cat("(?::", group, "){0,", 6 - n, "}");
     if (n <= 5) back += "|" + cat("(?:", group, ":){0,", 5 - n, "}") + ipv4;
-    ipv6 += "|" + front + "::(?:" + back + ")";
+    ipv6 += cat("|", front, "::(?:", back, ")");
   }
   return ipv6;
 }

@@ -67,6 +67,7 @@ struct HttpServer::Impl {
   static std::vector<std::shared_ptr<Worker>> make_workers(int threads) {
     check(threads >= 1, "an HTTP server without an I/O thread");
     std::vector<std::shared_ptr<Worker>> out;
+    out.reserve(static_cast<size_t>(threads));
     for (int i = 0; i < threads; ++i) out.push_back(std::make_shared<Worker>());
     return out;
   }
