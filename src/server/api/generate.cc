@@ -60,6 +60,10 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
     const std::lock_guard lock(mutex_);
     cancel_all();
   }
+  bool running() const override {
+    const std::lock_guard lock(mutex_);
+    return !over_;
+  }
   void answer_now() override {
     const std::lock_guard lock(mutex_);
     for (const std::shared_ptr<Generation>& g : generations_) g->answer_now();
@@ -91,7 +95,7 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
     for (const std::shared_ptr<Generation>& g : generations_) g->cancel();
   }
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unique_ptr<Reply> reply_;
   std::vector<Answer> answers_;
   size_t open_;

@@ -87,9 +87,12 @@ void RunningRequests::add(const std::string& id, const std::shared_ptr<RunningRe
 }
 
 std::shared_ptr<RunningRequest> RunningRequests::find(std::string_view id) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = running_.find(bare_id(id));
-  return found == running_.end() ? nullptr : found->second.lock();
+  std::shared_ptr<RunningRequest> request;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = running_.find(bare_id(id)); found != running_.end()) request = found->second.lock();
+  }
+  return request && request->running() ? request : nullptr;
 }
 
 void RunningRequests::keep(const std::string& id, std::shared_ptr<KeptAnswer> answer) {

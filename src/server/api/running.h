@@ -19,6 +19,8 @@ class RunningRequest {
  public:
   virtual ~RunningRequest() = default;
   virtual void cancel() = 0;
+  /// Something is still to be written.
+  virtual bool running() const = 0;
   /// Closes the thinking.
   virtual void answer_now() = 0;
 };
