@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/seeded_hash.h"
 #include "sampling/grammar/grammar_builder.h"
+#include "sampling/grammar/text_cursor.h"
 #include "text/utf8.h"
 
 namespace fathom {
@@ -18,9 +19,9 @@ bool is_name_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
-class GbnfParser {
+class GbnfParser : private TextCursor {
  public:
-  explicit GbnfParser(std::string_view text) : text_(text) {
+  explicit GbnfParser(std::string_view text) : TextCursor(text) {
     if (text.size() > kMostText)
       throw Error(cat("grammar: expected at most ", kMostText, " bytes, found ", text.size()));
     if (const size_t valid = valid_utf8_prefix(text); valid != text.size()) wrong_at(valid, "UTF-8", "invalid bytes");
@@ -38,14 +39,6 @@ class GbnfParser {
   }
 
  private:
-  bool at_end() const { return at_ == text_.size(); }
-  char peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool take(std::string_view what) {
-    if (text_.substr(at_, what.size()) != what) return false;
-    at_ += what.size();
-    return true;
-  }
-
   [[noreturn]] void wrong_at(size_t at, std::string_view expected, std::string_view found) const {
     size_t line = 1, column = 1;
     for (const char c : text_.substr(0, at)) c == '\n' ? (++line, column = 1) : ++column;
@@ -227,8 +220,6 @@ class GbnfParser {
     return count;
   }
 
-  std::string_view text_;
-  size_t at_ = 0;
   std::string rule_;  // in work
   GrammarBuilder b_;
   NameMap<RuleId> rules_;

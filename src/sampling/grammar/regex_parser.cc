@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "sampling/grammar/text_cursor.h"
 #include "text/utf8.h"
 
 namespace fathom {
@@ -26,10 +27,10 @@ struct Branch {
   bool begins, ends;
 };
 
-class RegexParser {
+class RegexParser : private TextCursor {
  public:
   RegexParser(GrammarBuilder& b, std::string_view pattern, std::string_view what, FunctionRef<ExprId(Ranges)> one_of)
-      : b_(b), text_(pattern), what_(what), one_of_(one_of) {
+      : TextCursor(pattern), b_(b), what_(what), one_of_(one_of) {
     if (text_.size() > kMostPattern)
       throw Error(cat(what_, ": expected at most ", kMostPattern, " bytes, found ", text_.size()));
     if (valid_utf8_prefix(text_) != text_.size()) throw Error(cat(what_, ": expected UTF-8, found invalid bytes"));
@@ -51,13 +52,6 @@ class RegexParser {
   }
 
  private:
-  bool at_end() const { return at_ == text_.size(); }
-  char peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool take(std::string_view what) {
-    if (text_.substr(at_, what.size()) != what) return false;
-    at_ += what.size();
-    return true;
-  }
   [[noreturn]] void wrong(std::string_view expected, std::string_view found) const {
     throw Error(cat(what_, ": position ", at_, ": expected ", expected, ", found ", found));
   }
@@ -253,9 +247,8 @@ class RegexParser {
   }
 
   GrammarBuilder& b_;
-  std::string_view text_, what_;
+  std::string_view what_;
   FunctionRef<ExprId(Ranges)> one_of_;
-  size_t at_ = 0;
 };
 
 }  // namespace

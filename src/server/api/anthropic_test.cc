@@ -17,13 +17,7 @@ json::array messages(const std::string& list, const ThinkingSignature& signature
 }
 /// What a bad request is told; "" for one that is taken.
 std::string refusal(const std::string& body, const ThinkingSignature& signature = {}) {
-  try {
-    read(body, signature);
-  } catch (const ApiError& e) {
-    EXPECT_EQ(e.status, 400);
-    return e.what();
-  }
-  return "";
+  return testing::refusal([&] { read(body, signature); });
 }
 /// The events of a stream.
 std::vector<json::object> events(const std::string& body) {

@@ -51,15 +51,29 @@ class RecordedAnswer final : public Responder {
   }
   void heartbeat(std::chrono::milliseconds, std::string) override {}
   void on_close(std::function<void()>) override {}
-  bool begun() const override { return status != 0; }
+  bool begun() const override {
+    const std::lock_guard lock(mutex_);
+    return status != 0;
+  }
   bool closed() const override { return false; }
   size_t queued_bytes() const override { return 0; }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable complete_;
   bool done_ = false;
 };
+
+/// What a bad request is told; "" for one that is taken.
+inline std::string refusal(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const ApiError& e) {
+    EXPECT_EQ(e.status, 400);
+    return e.what();
+  }
+  return "";
+}
 
 /// "think" opens its thinking, "plain" has none.
 class ApiTest : public ::testing::Test {

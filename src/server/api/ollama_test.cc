@@ -8,18 +8,10 @@ namespace {
 
 using testing::RecordedAnswer;
 using OllamaTest = testing::ApiTest;
+using testing::refusal;
 
 OllamaRequest chat(const std::string& body) { return read_ollama_chat(parse_json(body, "test")); }
 OllamaRequest generate(const std::string& body) { return read_ollama_generate(parse_json(body, "test")); }
-std::string refusal(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const ApiError& e) {
-    EXPECT_EQ(e.status, 400);
-    return e.what();
-  }
-  return "";
-}
 std::vector<json::object> lines(const std::string& body) {
   std::vector<json::object> out;
   std::istringstream in(body);
