@@ -29,8 +29,7 @@ PageKey PrefixCache::key(const PageKey& before, std::span<const int32_t> ids, st
 std::vector<PageKey>* PrefixCache::children_of(const PageKey& before, std::string_view salt) {
   if (before == PageKey{}) {
     const auto found = first_pages_.find(salt);
-    return found != first_pages_.end() ? &found->second
-                                       : &first_pages_.emplace(salt, std::vector<PageKey>{}).first->second;
+    return found != first_pages_.end() ? &found->second : nullptr;
   }
   const auto node = nodes_.find(before);
   return node != nodes_.end() ? &node->second.children : nullptr;
@@ -65,7 +64,7 @@ std::byte* PrefixCache::keep(const PageKey& before, std::string_view salt, std::
     found->second.last_used = ++clock_;
     return found->second.page;
   }
-  std::vector<PageKey>* siblings = children_of(before, salt);
+  std::vector<PageKey>* siblings = before == PageKey{} ? &first_pages_[std::string(salt)] : children_of(before, salt);
   if (!siblings) return nullptr;
   pool_.share(page);
   const std::vector<PageKey> others = *siblings;

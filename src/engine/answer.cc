@@ -87,6 +87,8 @@ struct AnswerRun::State {
       limit = options.max_tokens, limit_reason = FinishReason::kLength;
     thinking = parser.thinking();
     if (options.speculate && !options.pooling && options.scored.empty()) speculation.emplace(ids);
+    if (options.plan && !options.plan->when_begun && options.min_tokens != 0)
+      throw Error("min_tokens: expected 0 together with a form for the answer, which says itself where it ends");
     if (options.plan) constraint.emplace(engine, options.plan, prompt.state == PromptState::kNone);
   }
 
@@ -177,7 +179,8 @@ struct AnswerRun::State {
 
   /// Which tokens may come: those of the grammar, and not the end before it is wanted.
   TokenMask mask() {
-    if (constraint) return constraint->mask(parser.thinking());
+    if (constraint)
+      if (const TokenMask bound = constraint->mask(parser.thinking()); !bound.empty()) return bound;
     if (answer.ids.size() >= options.min_tokens) return {};
     if (allowed.empty()) {
       allowed.assign((engine.config().vocab_size + 63) / 64, ~uint64_t{0});

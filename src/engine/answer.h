@@ -30,8 +30,9 @@ struct AnswerOptions {
   size_t max_tokens = 0;          ///< new tokens; 0: what the context leaves
   std::vector<std::string> stop;  ///< end the answer (not the thinking) before these strings
   bool include_stop = false;      ///< the string that ended it stays in the text
-  std::optional<size_t>
-      thinking_budget;            ///< tokens of thinking, after which it is closed and the answer begins; 0: at once
+  /// Tokens of thinking, after which it is closed and the answer begins; at a sentence's end already in their last
+  /// eighth; 0: at once.
+  std::optional<size_t> thinking_budget;
   size_t min_tokens = 0;          ///< new tokens before which the model cannot end the answer
   std::vector<TokenId> stop_ids;  ///< tokens that end the answer as the model's own end does
   bool logprobs = false;          ///< keep every token's log-probability

@@ -99,6 +99,13 @@ bool ModelHost::unload(std::string_view name) {
 
 std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
                                               std::shared_ptr<GenerationListener> listener, std::string salt) {
+  // Before anything is made for it; who comes at the same moment is counted below.
+  if (requests_ >= options_.max_requests)
+    throw OverloadedError(cat("the server is busy with ", options_.max_requests, " requests"));
+  // Every page that is kept holds it, and every page's key hashes it.
+  constexpr size_t kMostSalt = 256;
+  if (salt.size() > kMostSalt)
+    throw Error(cat("cache_salt: expected at most ", kMostSalt, " bytes, found ", salt.size()));
   options.sampling.validate();
   auto generation = std::make_shared<Generation>();
   generation->model_ = std::move(model);

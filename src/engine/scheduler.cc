@@ -47,16 +47,22 @@ size_t Scheduler::pages_missing(Entry& entry) const {
 /// Those of lower priority make room.
 void Scheduler::admit() {
   if (std::ranges::all_of(entries_, &Entry::admitted)) return;
-  size_t room = engine_.pool().free_pages() + engine_.prefixes().evictable();
+  size_t promised = 0;  // to those that rank higher
+  const auto room_left = [&] {
+    const size_t room = engine_.pool().free_pages() + engine_.prefixes().evictable();
+    return room - std::min(room, promised);
+  };
+  size_t room = room_left();
   for (Entry& e : entries_) {
     const size_t missing = pages_missing(e);
     for (auto last = entries_.rbegin(); !e.admitted && missing > room; ++last) {
       if (last->running->priority() >= e.running->priority()) return;
       if (last->running->session().kv().held_pages() == 0) continue;
       preempt(*last);
-      room = engine_.pool().free_pages() + engine_.prefixes().evictable();
+      room = room_left();
     }
     e.admitted = true;
+    promised += missing;
     room -= std::min(room, missing);
   }
 }

@@ -117,8 +117,8 @@ struct HttpServer::Impl {
           if (!stop && acceptor.is_open()) accept();
         });
       }
+      accept();  // first: what this connection throws must not end the accepting
       take(worker, std::move(socket));
-      accept();
     });
   }
 

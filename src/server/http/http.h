@@ -68,8 +68,8 @@ class Responder {
   /// answer that will be a stream begins before it asks for this. 0 ends it, and so does the end of the answer.
   virtual void heartbeat(std::chrono::milliseconds interval, std::string text) = 0;
   /// `gone` is called once, on an I/O thread, if the client goes away or is cut off before the answer is complete;
-  /// at once and by this call if that has happened already. Never begins after send() or end() has returned. A client
-  /// that only closes its sending side counts as gone. `gone` must not hold a reference to this object.
+  /// at once and by this call if that has happened already. Not after send() or end() has completed the answer. A
+  /// client that only closes its sending side counts as gone. `gone` must not hold a reference to this object.
   virtual void on_close(std::function<void()> gone) = 0;
 
   virtual bool begun() const = 0;           ///< the status is on its way
