@@ -73,8 +73,11 @@ void AccessLog::work() {
       std::swap(dropped, dropped_);
     }
     if (lines.empty()) return;
-    for (const std::string& line : lines)
-      if (!put(line + "\n") && ends_) return;
+    for (const std::string& line : lines) {
+      if (put(line + "\n")) continue;
+      if (ends_) return;
+      ++dropped;
+    }
     if (dropped != 0) put(cat(R"({"dropped_lines":)", dropped, "}\n"));
   }
 }

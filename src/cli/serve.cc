@@ -1,4 +1,5 @@
 // fathom serve: the API for programs, over HTTP.
+#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -179,6 +180,7 @@ void add_serve(CLI::App& app, Invocation& invocation) {
     invocation.run = [options](const Settings& settings) {
       catch_interrupts(/*impatient=*/false);
       catch_termination();
+      ::signal(SIGPIPE, SIG_IGN);  // a log whose reader has gone is an error of write(), not the end of the server
       return serve(*options, settings);
     };
   });

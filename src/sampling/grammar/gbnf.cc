@@ -30,6 +30,7 @@ class GbnfParser : private TextCursor {
   Grammar parse() {
     skip_space(true);
     while (!at_end()) parse_rule();
+    rule_.clear();  // what is wrong from here on is not the last rule's
     for (const auto& [name, at] : used_)
       if (!b_.defined(rules_.at(name))) wrong_at(at, "a rule that is defined", cat("undefined rule ", name));
     const auto root = rules_.find("root");
@@ -101,7 +102,9 @@ class GbnfParser : private TextCursor {
     std::vector<ExprId> parts;
     while (std::optional<ExprId> symbol = parse_symbol(depth)) {
       skip_space(depth > 0);
+      int stacked = 0;
       while (std::optional<std::pair<uint32_t, uint32_t>> times = parse_times(depth)) {
+        if (++stacked > kDeepest) wrong(cat("at most ", kDeepest, " repetitions of one symbol"));
         symbol = b_.repeat(*symbol, times->first, times->second);
         skip_space(depth > 0);
       }

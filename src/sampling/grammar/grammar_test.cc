@@ -103,6 +103,7 @@ TEST(GrammarAttacks, R3ExplosionAndEndlessNestingAreRefused) {
   EXPECT_THAT(refused("root ::= \"a\"{1,4294967295}"), HasSubstr("repetitions"));
   EXPECT_THAT(refused("root ::= \"a\"{99999999999999999999}"), HasSubstr("repetitions"));
   EXPECT_THAT(refused("root ::= " + std::string(100000, '(')), HasSubstr("groups"));
+  EXPECT_THAT(refused("root ::= \"a\"" + std::string(500000, '?')), HasSubstr("repetitions of one symbol"));
   EXPECT_THAT(refused("root ::= " + std::string(2 << 20, ' ')), HasSubstr("bytes"));
   // A thousand rules, each a caller of the next: no recursion of ours, and a depth that is just taken.
   std::string chain = "root ::= r0\n";

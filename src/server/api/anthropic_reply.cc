@@ -150,10 +150,10 @@ class AnthropicReply final : public Reply {
   }
 
   std::string request_id_;
-  const ThinkingSignature& signature_;
-  std::string_view open_;  // type of the block that is open; empty: none
-  size_t block_ = 0;       // its index, or the next one's
-  std::string thinking_;   // of the block that is open
+  const ThinkingSignature signature_;  // a copy: answers may outlive the Api at its end
+  std::string_view open_;              // type of the block that is open; empty: none
+  size_t block_ = 0;                   // its index, or the next one's
+  std::string thinking_;               // of the block that is open
 };
 
 }  // namespace

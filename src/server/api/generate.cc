@@ -206,7 +206,10 @@ std::optional<Grammar> grammar_of(const AnswerForm& form, GrammarCache& cache) {
         return cache.get("schema:" + to_json(form.schema), [&] { return compile_json_schema(form.schema); });
       case Kind::kGrammar: return cache.get("gbnf:" + form.grammar, [&] { return parse_gbnf(form.grammar); });
       case Kind::kRegex: return cache.get("regex:" + form.grammar, [&] { return compile_regex(form.grammar); });
-      case Kind::kChoice: return compile_choice(form.choices);
+      case Kind::kChoice: {
+        const json::array choices(form.choices.begin(), form.choices.end());
+        return cache.get("choice:" + to_json(choices), [&] { return compile_choice(form.choices); });
+      }
     }
   } catch (const Error& e) {
     throw wrong_field("response_format", e.what());
@@ -271,12 +274,8 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   const size_t choices = requests.size() * first.n;
   headers.emplace_back("X-Fathom-Seed", std::to_string(options.front().sampling.seed));
   const std::string id = random_id();
-  if (first.keep) {
-    const auto kept = std::make_shared<KeptAnswer>();
-    kept->attach(std::move(responder), 0);
-    running.keep(id, kept);
-    responder = kept;
-  }
+  const auto kept = first.keep ? std::make_shared<KeptAnswer>() : nullptr;
+  if (kept) responder = kept;
   ReplyContext context{id,           std::time(nullptr),  first.model,   model,
                        responder,    std::move(headers),  choices,       first.n,
                        first.stream, first.include_usage, first.logprobs};
@@ -295,6 +294,10 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt);
       },
       first.logprobs, meter);
+  if (kept) {  // nothing has failed that the client is to hear of otherwise
+    running.keep(id, kept);
+    kept->attach(asked, 0);
+  }
   responder->heartbeat(defaults.heartbeat, std::move(heartbeat));
   responder->on_close([weak = std::weak_ptr<Job>(job)] {
     if (const auto gone = weak.lock()) gone->cancel();
