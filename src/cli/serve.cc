@@ -52,14 +52,15 @@ ModelAlias read_alias(const std::string& text) {
 }
 
 /// DeepSeek's own names stand for the first model, unless they are taken.
-std::vector<ModelAlias> aliases_of(const ServeCommand& command, const std::string& first) {
+std::vector<ModelAlias> aliases_of(const ServeCommand& command, const std::vector<HostedModel>& models) {
   std::vector<ModelAlias> out;
   for (const std::string& text : command.aliases) out.push_back(read_alias(text));
   const auto taken = [&](const std::string& name) {
-    return first == name || std::ranges::any_of(out, [&](const ModelAlias& a) { return a.name == name; });
+    return std::ranges::any_of(models, [&](const HostedModel& m) { return m.name == name; }) ||
+           std::ranges::any_of(out, [&](const ModelAlias& a) { return a.name == name; });
   };
   for (const auto& [name, thinking] : {std::pair("deepseek-chat", false), std::pair("deepseek-reasoner", true)})
-    if (!taken(name)) out.push_back({name, first, thinking});
+    if (!taken(name)) out.push_back({name, models.front().name, thinking});
   return out;
 }
 
@@ -116,9 +117,10 @@ int serve(const ServeCommand& command, const Settings& settings) {
   models.front().options.progress = [&bar](uint64_t done, uint64_t total) {
     if (bar) bar->show(done, total);
   };
+  std::vector<ModelAlias> aliases = aliases_of(command, models);
   ModelHost host(std::move(models), {.max_requests = settings.count("max-requests").value_or(512)});
   ApiOptions options;
-  options.aliases = aliases_of(command, first);
+  options.aliases = std::move(aliases);
   options.deepseek_strict = settings.text("deepseek-strict") == "on";
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;

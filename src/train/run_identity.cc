@@ -15,7 +15,8 @@ std::string contents_hash(const std::vector<std::filesystem::path>& files) {
     if (std::filesystem::is_directory(path)) {
       std::vector<std::filesystem::path> weights;
       for (const auto& entry : std::filesystem::directory_iterator(path))
-        if (entry.path().extension() == ".safetensors") weights.push_back(entry.path());
+        if (const auto kind = entry.path().extension(); kind == ".safetensors" || kind == ".gguf")
+          weights.push_back(entry.path());
       std::sort(weights.begin(), weights.end());
       hash.update(contents_hash(weights));
       continue;

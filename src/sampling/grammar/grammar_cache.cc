@@ -8,7 +8,9 @@ Grammar GrammarCache::get(std::string_view source, FunctionRef<Grammar()> make) 
     const auto found = by_source_.find(source);
     if (found != by_source_.end()) {
       entries_.splice(entries_.begin(), entries_, found->second);
-      return found->second->grammar;
+      Grammar grammar = found->second->grammar;
+      shrink();
+      return grammar;
     }
   }
   Grammar made = make();  // outside the lock: it may take long
@@ -17,13 +19,16 @@ Grammar GrammarCache::get(std::string_view source, FunctionRef<Grammar()> make) 
   if (found != by_source_.end()) return found->second->grammar;  // another thread was faster: share its masks
   entries_.push_front({std::string(source), made});
   by_source_.emplace(std::string(source), entries_.begin());
-  // Masks have grown since the last look, so all are counted anew.
-  for (size_t bytes = total(); bytes > most_bytes_ && !entries_.empty();) {
-    bytes -= bytes_of(entries_.back());
+  shrink();
+  return made;
+}
+
+/// Masks have grown since the last look, and may grow now, so all are counted anew.
+void GrammarCache::shrink() {
+  while (!entries_.empty() && total() > most_bytes_) {
     by_source_.erase(entries_.back().source);
     entries_.pop_back();
   }
-  return made;
 }
 
 size_t GrammarCache::bytes_of(const Entry& entry) {

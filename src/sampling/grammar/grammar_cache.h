@@ -33,6 +33,7 @@ class GrammarCache {
   };
   static size_t bytes_of(const Entry& entry);
   size_t total() const;
+  void shrink();
 
   const size_t most_bytes_;
   mutable std::mutex mutex_;

@@ -39,6 +39,21 @@ TEST(GrammarCache, KeepsNothingThatFailsOrIsTooLarge) {
   EXPECT_EQ(cache.size(), 0u);
 }
 
+TEST(GrammarCache, MasksThatGrowCountToo) {
+  std::vector<std::string> bytes;
+  for (int c = 0; c < 40000; ++c) bytes.push_back(cat("t", c));
+  const std::vector<std::string_view> tokens(bytes.begin(), bytes.end());
+  const TokenTrie trie(tokens, {});
+  const std::string first = "root ::= [a-z0-9]* \"!\"", second = "root ::= [a-z0-9]* \"?\"";
+  GrammarCache cache(parse_gbnf(first).size_bytes() + parse_gbnf(second).size_bytes() + 1000);
+  std::vector<uint64_t> words;
+  for (const std::string& source : {first, second})
+    GrammarMatcher(cache.get(source, [&] { return parse_gbnf(source); })).mask(trie, words);
+  EXPECT_GT(cache.size_bytes(), parse_gbnf(first).size_bytes() + parse_gbnf(second).size_bytes() + 1000);
+  cache.get(second, [&] { return parse_gbnf(second); });
+  EXPECT_LE(cache.size_bytes(), parse_gbnf(first).size_bytes() + parse_gbnf(second).size_bytes() + 1000);
+}
+
 TEST(GrammarCache, ThreadsShareGrammarsAndTheirMasks) {
   GrammarCache cache(size_t{1} << 20);
   std::vector<std::string> bytes;

@@ -1,6 +1,7 @@
 #include "sampling/grammar/grammar_matcher.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "sampling/grammar/automaton.h"
 #include "sampling/grammar/mask_cache.h"
@@ -52,9 +53,9 @@ TokenMask GrammarMatcher::mask(const TokenTrie& trie, std::vector<uint64_t>& wor
   const Automaton& a = grammar_.automaton();
   words.assign((trie.vocab_size() + 63) / 64, 0);
   const auto allow = [&words](TokenId id) { words[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64); };
-  GrammarStacks stacks = stacks_;
   uint64_t work = 0;
-  TokenWalk walk(stacks, trie, work);
+  std::optional<GrammarStacks> stacks;  // a copy to walk on, where a token may leave its rule
+  std::optional<TokenWalk> walk;
   const std::span<const TokenTrie::Node> nodes = trie.nodes();
   std::vector<StackConfig> behind;
   for (const StackConfig& config : configs_) {
@@ -62,15 +63,16 @@ TokenMask GrammarMatcher::mask(const TokenTrie& trie, std::vector<uint64_t>& wor
     state->add_to(words);
     if (state->leaving.empty()) continue;
     work += state->leaving.size();
+    if (!stacks) stacks.emplace(stacks_), walk.emplace(*stacks, trie, work);
     behind.clear();
-    stacks.leave(config.frame, behind);
+    stacks->leave(config.frame, behind);
     std::bitset<256> first;
     for (const StackConfig& c : behind) first |= a.first_of(c.state);
     if (first.none()) continue;
     for (const uint32_t node : state->leaving)
       for (uint32_t child = node + 1; child < nodes[node].skip; child = nodes[child].skip)
         if (first[nodes[child].byte])
-          walk.walk(behind, child, nodes[child].skip, 0, [&](uint32_t at, bool) {
+          walk->walk(behind, child, nodes[child].skip, 0, [&](uint32_t at, bool) {
             for (const TokenId id : trie.tokens(at)) allow(id);
           });
   }

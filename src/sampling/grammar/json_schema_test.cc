@@ -242,6 +242,12 @@ TEST(GrammarAttacks, R3SchemasThatExplodeOrNestWithoutEnd) {
     deep = std::move(level);
   }
   EXPECT_THAT(refused_value(deep), HasSubstr("levels"));
+  json::array numbers;
+  for (int i = 0; i < 20000; ++i) numbers.emplace_back(i);
+  json::array others = numbers;
+  others.emplace_back("one more");
+  const json::value merged{{"allOf", json::array{json::object{{"enum", numbers}}, json::object{{"enum", others}}}}};
+  EXPECT_THAT(refused_value(merged), HasSubstr("shorter lists"));
   const auto doubling = [](const char* keyword) {
     json::object defs;
     for (int i = 0; i < 40; ++i) {

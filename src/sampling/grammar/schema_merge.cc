@@ -112,14 +112,21 @@ class Merger {
     wrong_schema(where_, cat(key, " in one of the merged schemas"), "it in several");
   }
 
-  static json::value joined(const json::value& a, const json::value& b) {
+  /// Every value of one list is looked for in the other.
+  void require_few(const json::array& a, const json::array& b) const {
+    if (a.size() * b.size() > size_t{1} << 22)
+      wrong_schema(where_, "shorter lists to merge", cat("lists of ", a.size(), " and ", b.size()));
+  }
+  json::value joined(const json::value& a, const json::value& b) const {
     if (!a.is_array() || !b.is_array()) return a;
+    require_few(a.get_array(), b.get_array());
     json::array out = a.get_array();
     for (const json::value& item : b.get_array())
       if (std::find(out.begin(), out.end(), item) == out.end()) out.push_back(item);
     return out;
   }
-  static json::value common(const json::array& a, const json::array& b) {
+  json::value common(const json::array& a, const json::array& b) const {
+    require_few(a, b);
     json::array out;
     for (const json::value& item : a)
       if (std::find(b.begin(), b.end(), item) != b.end()) out.push_back(item);

@@ -40,7 +40,7 @@ HttpHeaders warning_headers(const std::vector<std::string>& fields) {
   std::string names;
   for (size_t i = 0; i < fields.size() && i < 20; ++i) names += (i ? ", " : "") + fields[i].substr(0, 64);
   if (fields.size() > 20) names += ", ...";
-  return {{"X-Fathom-Ignored", names}};
+  return {{kIgnoredHeader, names}};
 }
 
 constexpr std::string_view kAnswers = "/chat/completions/";
@@ -61,6 +61,8 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
       throw UsageError(cat("alias ", a.name, ": expected a model that is served, found '", a.model, "'"));
     if (std::ranges::any_of(host_.models(), named(a.name)))
       throw UsageError(cat("alias ", a.name, ": expected a name that no model has"));
+    if (std::ranges::count(options_.aliases, a.name, &ModelAlias::name) > 1)
+      throw UsageError(cat("alias ", a.name, ": expected it once"));
   }
 }
 
@@ -103,13 +105,18 @@ void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder
       log(record.line(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()));
   };
   responder = std::make_shared<RecordedResponder>(std::move(responder), request, std::move(over));
-  workers_.post([this, request = std::move(request), responder = std::move(responder)] {
-    try {
-      dispatch(request, responder);
-    } catch (...) {
-      send_error(request, *responder, api_error(std::current_exception()));
-    }
-  });
+  // What never waits does not wait behind those who load a model.
+  if (const std::string_view path = bare(request.path); path == "/health" || path == "/ready" || path == "/metrics")
+    return answer(request, responder);
+  workers_.post([this, request = std::move(request), responder = std::move(responder)] { answer(request, responder); });
+}
+
+void Api::answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  try {
+    dispatch(request, responder);
+  } catch (...) {
+    send_error(request, *responder, api_error(std::current_exception()));
+  }
 }
 
 void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {

@@ -54,6 +54,7 @@ class Api {
   };
   static const std::vector<Route>& routes();
 
+  void answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   /// The model that a request names, loaded; an alias puts its wish for thinking into `thinking`.
   std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);

@@ -173,19 +173,35 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
   return o;
 }
 
+/// Adds what has no effect to the header that names such fields.
+void warn(HttpHeaders& headers, const std::string& field) {
+  const auto found =
+      std::ranges::find(headers, kIgnoredHeader, [](const auto& h) { return std::string_view(h.first); });
+  if (found == headers.end())
+    headers.emplace_back(kIgnoredHeader, field);
+  else
+    found->second += ", " + field;
+}
+
+bool has_strict_tools(const GenerateRequest& request) {
+  const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
+  return chat && std::ranges::any_of(chat->tools, [](const json::value& tool) {
+           const json::value* strict = tool.at("function").as_object().if_contains("strict");
+           return strict && *strict == true;
+         });
+}
+
 }  // namespace
 
 std::shared_ptr<const AnswerPlan> plan_of(const Engine& engine, const GenerateRequest& request, GrammarCache& cache) {
   const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
-  const auto is_strict = [](const json::value& tool) {
-    const json::value* strict = tool.at("function").as_object().if_contains("strict");
-    return strict && *strict == true;
-  };
   const bool required = request.tool_use == ToolUse::kRequired;
-  if (chat && (required || std::ranges::any_of(chat->tools, is_strict))) {
+  if (required || has_strict_tools(request)) {
+    if (request.form.kind != AnswerForm::Kind::kText)
+      throw wrong_field("response_format", "response_format: expected none beside tools that are strict or required");
     try {
       const ToolPlanOptions options{request.tool_name, required, request.parallel_tool_calls};
-      if (auto plan = tool_plan(engine, chat->tools, options, cache)) return plan;
+      return tool_plan(engine, chat->tools, options, cache);
     } catch (const Error& e) {
       throw wrong_field("tools", e.what());
     }
@@ -269,6 +285,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
     options.push_back(answer_options(engine, requests[i], defaults, prompts[i]));
   const std::shared_ptr<const AnswerPlan> plan = plan_of(engine, first, *defaults.grammars);
   for (AnswerOptions& o : options) o.plan = plan;
+  if (!plan && has_strict_tools(first)) warn(headers, "tools.function.strict");  // its calls cannot be bound
   for (AnswerOptions& o : options) o.sampling.seed = options.front().sampling.seed;
 
   const size_t choices = requests.size() * first.n;

@@ -24,6 +24,9 @@ struct GenerateDefaults {
   std::shared_ptr<Metrics> metrics = std::make_shared<Metrics>();
 };
 
+/// Names what a request has and nobody read, or has no effect.
+inline constexpr const char* kIgnoredHeader = "X-Fathom-Ignored";
+
 using MakeReply = std::function<std::unique_ptr<Reply>(ReplyContext)>;
 
 /// Puts `requests` in line as the choices of one answer: those of the first, then those of the next. They agree in all
