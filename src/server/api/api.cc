@@ -283,6 +283,8 @@ void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Res
   if (request.method == "GET" && what.empty()) {
     const std::shared_ptr<KeptAnswer> kept = running_.kept(id);
     if (!kept) throw not_found(cat("no answer is kept as '", id.substr(0, 100), "'"), "answer_not_found");
+    if (kept->has_gap())
+      throw ApiError(410, cat("the answer is longer than the ", KeptAnswer::kMostBytes, " bytes kept"));
     const std::string from = query_value(request.query, "from").value_or("0");
     size_t skip = 0;
     const auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), skip);

@@ -400,6 +400,12 @@ std::vector<GenerateRequest> read_completion_requests(const json::value& body) {
   const json::value* prompt = f.any("prompt");
   for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
   if (!prompt) throw wrong_field("prompt", "prompt: expected a string, a list of strings or token ids, found none");
+  // Of many prompts the first request bears what is the same for all, and may be large.
+  const bool many = prompt->is_array() && prompt->get_array().size() > 1 && !prompt->get_array().front().is_number();
+  if (r.suffix && many) throw wrong_field("suffix", "suffix: expected only together with one text");
+  AnswerForm form = std::exchange(r.form, {});
+  std::string salt = std::exchange(r.salt, {});
+  std::vector<std::string> warnings = std::exchange(r.warnings, {});
   std::vector<GenerateRequest> out;
   const auto add_ids = [&](const json::array& ids) {
     std::vector<TokenId> read;
@@ -432,6 +438,7 @@ std::vector<GenerateRequest> read_completion_requests(const json::value& body) {
   }
   if (r.suffix && !std::holds_alternative<std::string>(out.front().prompt))
     throw wrong_field("suffix", "suffix: expected only together with a text");
+  out.front().form = std::move(form), out.front().salt = std::move(salt), out.front().warnings = std::move(warnings);
   return out;
 }
 

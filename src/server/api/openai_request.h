@@ -11,7 +11,7 @@ struct OpenAiDialect {
 };
 
 GenerateRequest read_chat_request(const json::value& body, const OpenAiDialect& dialect);
-/// One of `prompts`: a request with a list of prompts stands for as many.
+/// A request with a list of prompts stands for as many; form, salt and warnings, the same for all, are the first one's.
 std::vector<GenerateRequest> read_completion_requests(const json::value& body);
 
 /// Messages in OpenAI's form as ChatPrompt wants them: content as text, developer as system. `param`: their path.

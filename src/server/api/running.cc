@@ -16,6 +16,7 @@ void KeptAnswer::send(int status, std::string_view content_type, std::string bod
   const std::lock_guard lock(mutex_);
   if (over_) return;
   status_ = status, content_type_ = content_type, headers_ = std::move(headers);
+  bytes_ = body.size();
   pieces_ = {std::move(body)};
   whole_ = over_ = true;
   for (const auto& reader : readers_) reader->send(status_, content_type_, pieces_.front(), headers_);
@@ -64,6 +65,11 @@ bool KeptAnswer::begun() const {
   return status_ != 0;
 }
 
+size_t KeptAnswer::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
 bool KeptAnswer::over() const {
   const std::lock_guard lock(mutex_);
   return over_;
@@ -98,8 +104,16 @@ std::shared_ptr<RunningRequest> RunningRequests::find(std::string_view id) const
 void RunningRequests::keep(const std::string& id, std::shared_ptr<KeptAnswer> answer) {
   const std::lock_guard lock(mutex_);
   kept_.emplace_back(bare_id(id), std::move(answer));
-  for (auto at = kept_.begin(); kept_.size() > kMostKept && at != kept_.end();)
-    at = at->second->over() ? kept_.erase(at) : std::next(at);
+  size_t bytes = 0;
+  for (const auto& [key, kept] : kept_) bytes += std::min(kept->bytes(), KeptAnswer::kMostBytes);
+  for (auto at = kept_.begin(); (kept_.size() > kMostKept || bytes > kMostKeptBytes) && at != kept_.end();) {
+    if (!at->second->over()) {
+      ++at;
+      continue;
+    }
+    bytes -= std::min(at->second->bytes(), KeptAnswer::kMostBytes);
+    at = kept_.erase(at);
+  }
 }
 
 std::shared_ptr<KeptAnswer> RunningRequests::kept(std::string_view id) const {

@@ -25,8 +25,8 @@ class RunningRequest {
   virtual void answer_now() = 0;
 };
 
-/// Stands between an answer and whoever reads it: keeps all that is written, so that a reader may go and another come.
-/// The answer goes on without any.
+/// Stands between an answer and whoever reads it: keeps what is written, up to kMostBytes, so that a reader may go and
+/// another come. The answer goes on without any.
 class KeptAnswer final : public Responder {
  public:
   static constexpr size_t kMostBytes = size_t{16} << 20;
@@ -45,6 +45,9 @@ class KeptAnswer final : public Responder {
   void attach(std::shared_ptr<Responder> reader, size_t skip);
   /// Nothing more will come.
   bool over() const;
+  size_t bytes() const;
+  /// It is longer than what is kept: nobody can be told all of it any more.
+  bool has_gap() const { return bytes() > kMostBytes; }
 
  private:
   void tell_begin(Responder& reader) const;
@@ -65,7 +68,7 @@ class KeptAnswer final : public Responder {
 class RunningRequests {
  public:
   /// Kept answers that nobody may fetch any more give way to new ones.
-  static constexpr size_t kMostKept = 256;
+  static constexpr size_t kMostKept = 256, kMostKeptBytes = size_t{256} << 20;
 
   void add(const std::string& id, const std::shared_ptr<RunningRequest>& request);
   /// Null: none of that id runs. What stands before a '-' in the id is the protocol's.
