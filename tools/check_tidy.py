@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Runs clang-tidy (configuration: .clang-tidy) over the sources of src/, two at a time, without a build folder.
 
-What passed is remembered in build/tidy by the hash of the file, of every header of ours that it reaches and of the
-configuration, so that a second run looks only at what changed. Tests are left out: their macros are mostly findings.
-Usage: tools/check_tidy.py [FILE...]     exit codes: 0 clean, 1 findings, 77 clang-tidy is not installed
+What passed is remembered by the hash of the file, of every header of ours that it reaches and of the configuration, so
+that only what changed since is looked at: in build/tidy, and in tools/tidy/passed.txt for fresh clones, where all files
+together take half an hour. Tests are left out: their macros are mostly findings.
+Usage: tools/check_tidy.py [--record] [FILE...]
+  --record   writes tools/tidy/passed.txt anew from what has passed here
+Exit codes: 0 clean, 1 findings, 77 clang-tidy is not installed
 """
 import concurrent.futures
 import hashlib
@@ -16,6 +19,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PASSED = ROOT / "build" / "tidy"
+RECORD = ROOT / "tools" / "tidy" / "passed.txt"
 SHIM = ROOT / "tools" / "tidy" / "source_location.h"
 FLAGS = ["-std=c++20", "-I", str(ROOT / "src"), "-I", str(ROOT), "-include", str(SHIM), "-Wno-everything"]
 INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.M)
@@ -49,17 +53,26 @@ def reached(path, seen):
 
 def fingerprint(path):
     """The hash under which a clean `path` is remembered."""
-    digest = hashlib.sha256(clang_tidy().encode())
-    for part in [ROOT / ".clang-tidy", pathlib.Path(__file__), SHIM, *sorted(reached(path.resolve(), set()))]:
-        digest.update(str(part).encode() + b"\0" + part.read_bytes())
-    return digest.hexdigest()
+    digest = hashlib.sha256(pathlib.Path(clang_tidy()).name.encode())
+    flags = repr((FLAGS[0], FLAGS[-1], ISA_FLAGS)).encode()
+    for part in [ROOT / ".clang-tidy", SHIM, *sorted(reached(path.resolve(), set()))]:
+        digest.update(str(part.relative_to(ROOT)).encode() + b"\0" + part.read_bytes() + flags)
+    return digest.hexdigest()[:32]
+
+
+def recorded():
+    """The fingerprints of tools/tidy/passed.txt."""
+    return {line.split()[0] for line in RECORD.read_text().splitlines()} if RECORD.exists() else set()
+
+
+def has_passed(path, known):
+    mark = fingerprint(path)
+    return mark in known or (PASSED / mark).exists()
 
 
 def findings(path):
     """clang-tidy's output for `path`; empty if it is clean."""
     mark = PASSED / fingerprint(path)
-    if mark.exists():
-        return ""
     isa = next((flags for prefix, flags in ISA_FLAGS.items() if re.match(prefix + r"(_|\.)", path.name)), [])
     result = subprocess.run([clang_tidy(), "--quiet", str(path), "--", *FLAGS, *isa], capture_output=True, text=True)
     if result.returncode == 0:
@@ -87,18 +100,24 @@ def main():
     if not clang_tidy():
         print("clang-tidy is not installed")
         return 77
-    named = [pathlib.Path(name) for name in sys.argv[1:]]
+    record = "--record" in sys.argv[1:]
+    named = [pathlib.Path(name) for name in sys.argv[1:] if name != "--record"]
     files = named or sorted((ROOT / "src").rglob("*.cc"))
     files = [path for path in files if path.suffix == ".cc" and not path.name.endswith("_test.cc")]
     if not ARM_HEADERS.exists() and os.uname().machine != "aarch64":
         files = [path for path in files if not path.name.startswith("neon")]
     PASSED.mkdir(parents=True, exist_ok=True)
+    known = recorded()
+    changed = [path for path in files if not has_passed(path, known)]
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        reports = [report for report in pool.map(findings, files) if report]
+        reports = [report for report in pool.map(findings, changed) if report]
+    if record:
+        RECORD.write_text("".join(f"{fingerprint(path)} {path.resolve().relative_to(ROOT)}\n"
+                                  for path in sorted((ROOT / "src").rglob("*.cc")) if has_passed(path, known)))
     unreadable = [report for report in reports if is_about_the_system(report)]
     reports = [report for report in reports if report not in unreadable]
     print("".join(unique_blocks(reports)), end="")
-    print(f"tidy: {len(files)} files, {len(reports)} with findings"
+    print(f"tidy: {len(files)} files, {len(changed)} of them new or changed, {len(reports)} with findings"
           + (f"; {len(unreadable)} not checked, their system headers are too new for {clang_tidy()}" if unreadable else ""))
     return 1 if reports else 0
 

@@ -1,5 +1,8 @@
 #include "cli/output.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -10,8 +13,17 @@
 namespace fathom {
 
 void print_out(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw Error(cat("standard output: could not write: ", std::strerror(errno)));
+  while (!text.empty()) {
+    const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (written >= 0) {
+      text.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EAGAIN) {  // somebody made the terminal or pipe non-blocking
+      pollfd out{STDOUT_FILENO, POLLOUT, 0};
+      poll(&out, 1, -1);
+    } else if (errno != EINTR) {
+      throw Error(cat("standard output: could not write: ", std::strerror(errno)));
+    }
+  }
 }
 
 void print_err(std::string_view text) {

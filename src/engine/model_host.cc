@@ -97,11 +97,24 @@ bool ModelHost::unload(std::string_view name) {
   return true;
 }
 
+Places ModelHost::try_reserve(size_t count) {
+  size_t taken = places_taken_;
+  do {
+    if (count > options_.max_requests || taken > options_.max_requests - count) return nullptr;
+  } while (!places_taken_.compare_exchange_weak(taken, taken + count));
+  return Places(this, [this, count](const void*) { places_taken_ -= count; });
+}
+
+Places ModelHost::reserve(size_t count) {
+  if (Places places = try_reserve(count)) return places;
+  throw OverloadedError(cat("the server is busy: expected at most ", options_.max_requests, " requests, found ",
+                            places_taken_.load(), " and ", count, " more"));
+}
+
 std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
-                                              std::shared_ptr<GenerationListener> listener, std::string salt) {
-  // Before anything is made for it; who comes at the same moment is counted below.
-  if (requests_ >= options_.max_requests)
-    throw OverloadedError(cat("the server is busy with ", options_.max_requests, " requests"));
+                                              std::shared_ptr<GenerationListener> listener, std::string salt,
+                                              Places places) {
+  if (!places) places = reserve(1);  // before anything is made for it
   // Every page that is kept holds it, and every page's key hashes it.
   constexpr size_t kMostSalt = 256;
   if (salt.size() > kMostSalt)
@@ -113,21 +126,16 @@ std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model
   generation->options_ = std::move(options);
   generation->listener_ = std::move(listener);
   generation->salt_ = std::move(salt);
+  generation->places_ = std::move(places);
   // Made here, for what is wrong with the options is the caller's to hear; pages come into it on the compute thread.
   Generation& g = *generation;
   g.session_.emplace(g.model_->engine_->pool(), g.salt_);
   g.run_.emplace(*g.model_->engine_, *g.session_, g.prompt_, g.options_, *g.listener_, &g.cancel_);
-  if (requests_.fetch_add(1) >= options_.max_requests) {
-    --requests_;
-    throw OverloadedError(cat("the server is busy with ", options_.max_requests, " requests"));
-  }
   {
     const std::lock_guard lock(inbox_mutex_);
-    if (ends_) {
-      --requests_;
-      throw ResourceError("the server ends");
-    }
+    if (ends_) throw ResourceError("the server ends");
     inbox_.push_back(generation);
+    ++unfinished_;
   }
   wake_.notify_one();
   return generation;
@@ -135,7 +143,13 @@ std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model
 
 void ModelHost::wait_until_idle() {
   std::unique_lock lock(inbox_mutex_);
-  idle_.wait(lock, [this] { return requests_ == 0; });
+  idle_.wait(lock, [this] { return unfinished_ == 0; });
+}
+
+/// Pages and places go back before anybody hears of the end.
+void ModelHost::let_go(Generation& generation) {
+  generation.run_.reset(), generation.session_.reset();
+  generation.places_.reset();
 }
 
 /// Whoever still holds the generation, to cancel it, does not keep the model for it.
@@ -143,7 +157,7 @@ void ModelHost::finished(Generation& generation) {
   generation.model_.reset();
   generation.listener_.reset();
   const std::lock_guard lock(inbox_mutex_);
-  if (--requests_ == 0) idle_.notify_all();
+  if (--unfinished_ == 0) idle_.notify_all();
 }
 
 void ModelHost::compute() {
@@ -203,7 +217,7 @@ void ModelHost::collect(LoadedModel& model) {
     }
     try {
       Answer answer = g.run_->take();
-      g.run_.reset(), g.session_.reset();  // pages go back before anybody hears of the end
+      let_go(g);
       g.listener_->on_done(std::move(answer));
       finished(g);
     } catch (...) {
@@ -214,7 +228,7 @@ void ModelHost::collect(LoadedModel& model) {
 }
 
 void ModelHost::fail(Generation& generation, std::exception_ptr error) {
-  generation.run_.reset(), generation.session_.reset();
+  let_go(generation);
   try {
     generation.listener_->on_failed(std::move(error));
   } catch (...) {  // nobody is left to be told

@@ -43,6 +43,9 @@ class GenerationListener : public AnswerListener {
 
 class LoadedModel;
 
+/// Room for some requests of a host, until the last holder lets go.
+using Places = std::shared_ptr<const void>;
+
 /// One answer that is being made, or waits for its turn.
 class Generation {
  public:
@@ -57,6 +60,7 @@ class Generation {
   AnswerOptions options_;
   std::shared_ptr<GenerationListener> listener_;
   std::string salt_;
+  Places places_;
   std::atomic<bool> cancel_ = false, hurry_ = false;
   // ---- of the compute thread
   std::optional<Session> session_;
@@ -114,11 +118,18 @@ class ModelHost {
   /// False: somebody uses it, or it is not in memory.
   bool unload(std::string_view name);
 
-  /// Puts an answer in line. Throws Error for options out of range, OverloadedError, ResourceError at the host's end.
+  /// All or none. Throws OverloadedError.
+  Places reserve(size_t count);
+  /// The same, but null where they are taken.
+  Places try_reserve(size_t count);
+  /// Puts an answer in line. It holds `places` (null: one of its own) and lets go before its listener hears of the end,
+  /// so that who has heard can ask again. Throws Error for options out of range, OverloadedError, ResourceError at the
+  /// host's end.
   std::shared_ptr<Generation> submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
-                                     std::shared_ptr<GenerationListener> listener, std::string salt = {});
+                                     std::shared_ptr<GenerationListener> listener, std::string salt = {},
+                                     Places places = nullptr);
   /// Answers that run or wait.
-  size_t requests() const { return requests_; }
+  size_t requests() const { return places_taken_; }
   /// Returns when nothing runs or waits any more. Nothing may be submitted meanwhile.
   void wait_until_idle();
 
@@ -137,6 +148,7 @@ class ModelHost {
   void collect(LoadedModel& model);
   void fail(Generation& generation, std::exception_ptr error);
   void fail_all(LoadedModel& model, const std::exception_ptr& error);
+  static void let_go(Generation& generation);
   void finished(Generation& generation);
 
   const std::vector<HostedModel> models_;
@@ -150,7 +162,8 @@ class ModelHost {
   std::condition_variable wake_, idle_;
   std::deque<std::shared_ptr<Generation>> inbox_;
   bool ends_ = false;
-  std::atomic<size_t> requests_ = 0;
+  std::atomic<size_t> places_taken_ = 0;
+  size_t unfinished_ = 0;                           // under inbox_mutex_: answers whose end was not told yet
   std::vector<std::shared_ptr<LoadedModel>> busy_;  // of the compute thread: models with answers that run
   std::jthread thread_;                             // last: it uses all of the above
 };

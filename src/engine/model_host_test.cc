@@ -128,14 +128,29 @@ TEST_F(ModelHosts, TooManyAreTurnedAway) {
   const auto submit = [&](const std::shared_ptr<Ear>& ear) {
     return host.submit(model, prepare_prompt(model->engine(), prompt_ids(0, 10)), options(1, 5), ear);
   };
+  EXPECT_THROW(host.reserve(3), OverloadedError);
+  EXPECT_THROW(host.reserve(SIZE_MAX), OverloadedError);
+  EXPECT_EQ(host.requests(), 0u) << "all or none";
   submit(first), submit(second);
   EXPECT_THROW(submit(std::make_shared<Ear>()), OverloadedError);
+  EXPECT_EQ(host.try_reserve(1), nullptr);
   go.set_value();
   first->wait(), second->wait();
   host.wait_until_idle();
   const auto third = std::make_shared<Ear>();
   submit(third);
   EXPECT_EQ(third->wait().ids.size(), 5u);
+}
+
+TEST_F(ModelHosts, WhoHasHeardTheEndCanAskAgain) {
+  ModelHost host({tiny("a")}, {.max_requests = 1});
+  for (size_t i = 0; i < 200; ++i) ASSERT_EQ(ask(host, "a", i, 5, 1).ids.size(), 1u);
+  const std::shared_ptr<LoadedModel> model = host.acquire("a");
+  for (size_t i = 0; i < 20; ++i) {  // after a failure too
+    const auto bad = std::make_shared<Ear>([](Ear&) { throw Error("a listener that fails"); });
+    host.submit(model, prepare_prompt(model->engine(), prompt_ids(i, 5)), options(i, 40), bad);
+    ASSERT_THROW(bad->wait(), Error);
+  }
 }
 
 TEST_F(ModelHosts, AModelIsNotUnloadedUnderARequest) {

@@ -73,9 +73,9 @@ struct TrainResult {
   std::filesystem::path checkpoint;  ///< the newest; empty: stage reject has none
 };
 
-/// Runs a recipe of stage pretrain, sft, distill, dpo, grpo or reject to its end. Throws Error for wrong recipes, models and
-/// data; ResourceError with the numbers where memory does not suffice; Error naming step and tensor where a loss or
-/// gradient is no number or jumps and the recipe says stop: the state before that step is saved then.
+/// Runs a recipe of stage pretrain, sft, distill, dpo, grpo or reject to its end. Throws Error for wrong recipes,
+/// models and data; ResourceError with the numbers where memory does not suffice; Error naming step and tensor where a
+/// loss or gradient is no number or jumps and the recipe says stop: the state before that step is saved then.
 TrainResult run_training(const Recipe& recipe, const TrainOptions& options, TrainListener& listener);
 
 }  // namespace fathom

@@ -277,6 +277,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   if (requests.size() * first.n > kMostChoices)
     throw wrong_field("n",
                       cat("n: expected at most ", kMostChoices, " choices in all, found ", requests.size() * first.n));
+  Places places = host.reserve(requests.size() * first.n);  // before any work is done for them
   std::vector<Prompt> prompts;
   prompts.reserve(requests.size());
   for (const GenerateRequest& r : requests) prompts.push_back(prompt_of(engine, r));
@@ -308,7 +309,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         const size_t at = i / first.n;
         AnswerOptions own = options[at];
         own.sampling.choice = static_cast<uint32_t>(i);
-        return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt);
+        return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt, places);
       },
       first.logprobs, meter);
   if (kept) {  // nothing has failed that the client is to hear of otherwise

@@ -21,7 +21,8 @@ class Reading : public std::enable_shared_from_this<Reading> {
         responder_(std::move(responder)),
         calls_(std::move(calls)),
         metrics_(metrics),
-        operation_(operation) {}
+        operation_(operation),
+        places_(host.reserve(1)) {}
 
   void start() {
     const std::lock_guard lock(mutex_);
@@ -58,10 +59,14 @@ class Reading : public std::enable_shared_from_this<Reading> {
     AnswerMeter meter_;
   };
 
+  /// One is always in line with the reading's own place; others only where nobody else wants theirs.
   void submit_more() {
-    for (; !over_ && running_.size() < kWindow && next_ < prompts_.size(); ++next_)
-      running_[next_] =
-          host_.submit(model_, std::move(prompts_[next_]), options_, std::make_shared<Ear>(shared_from_this(), next_));
+    for (; !over_ && running_.size() < kWindow && next_ < prompts_.size(); ++next_) {
+      Places places = running_.empty() ? places_ : host_.try_reserve(1);
+      if (!places) return;
+      running_[next_] = host_.submit(model_, std::move(prompts_[next_]), options_,
+                                     std::make_shared<Ear>(shared_from_this(), next_), {}, std::move(places));
+    }
   }
   void done(size_t index, const Answer& answer) {
     const std::lock_guard lock(mutex_);
@@ -90,6 +95,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
   }
   void end() {
     over_ = true;
+    places_.reset();
     for (const auto& [index, generation] : running_) generation->cancel();
   }
 
@@ -105,6 +111,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
   std::map<size_t, std::shared_ptr<Generation>> running_;
   size_t next_ = 0;
   bool over_ = false;
+  Places places_;
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Prompts that are read and not continued: embeddings, scores. They stand in the same line as the answers, a window of
-// them at a time, so that a list of thousands leaves the others their places.
+// Prompts that are read and not continued: embeddings, scores. They stand in the same line as the answers, one
+// of them always and a window of them where there is room, so that a list of thousands leaves the others their places.
 #pragma once
 #include <functional>
 #include <memory>
