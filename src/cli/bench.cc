@@ -12,6 +12,7 @@
 #include "base/work.h"
 #include "cli/bench_report.h"
 #include "cli/bench_rival.h"
+#include "cli/bench_serve.h"
 #include "cli/bench_train.h"
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
@@ -352,6 +353,7 @@ void add_bench(CLI::App& app, Invocation& invocation) {
   const auto options = std::make_shared<BenchCommand>();
   CLI::Option* model = command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or OWNER/NAME");
   const std::shared_ptr<BenchTrainCommand> train = add_bench_train_flags(*command, *model);
+  const std::shared_ptr<BenchServeCommand> serve = add_bench_serve_flags(*command, *model);
   const auto add_list = [&](const char* flag, std::vector<size_t>& list, const char* help) {
     command->add_option(flag, list, help)->delimiter(',')->take_all()->check(CLI::Range(0, 1 << 24));
   };
@@ -401,15 +403,21 @@ void add_bench(CLI::App& app, Invocation& invocation) {
       "CMD has {model} {prompt} {decode} {depth} {threads}, and {batch} where it can decode batches; it prints\n"
       "llama-bench's JSON, or tok/s as the last number of its last line:\n"
       "  --compare 'llama-bench -m {model} -p {prompt} -n {decode} -d {depth} -t {threads} -r 1 -o json'\n"
+      "With --serve the key, if one is needed, is $OPENAI_API_KEY.\n"
       "With --train CMD has {config} {sequences} {context} {threads} and prints {\"tokens_per_s\": N}.\n"
       "Ctrl-C prints what was measured so far and exits with 130.");
-  command->callback([&invocation, options, verify, train] {
+  command->callback([&invocation, options, verify, train, serve] {
+    if (!serve->urls.empty()) {
+      serve->repeat = options->repeat, serve->json = options->json;
+      invocation.run = [serve](const Settings&) { return bench_serve(*serve); };
+      return;
+    }
     if (!train->config.empty()) {
       train->rivals = options->rivals, train->repeat = options->repeat, train->json = options->json;
       invocation.run = [train](const Settings& settings) { return bench_train(*train, settings); };
       return;
     }
-    if (options->model.empty()) throw CLI::RequiredError("MODEL, or --train CONFIG,");
+    if (options->model.empty()) throw CLI::RequiredError("MODEL, --train CONFIG or --serve URL,");
     if (verify->count() == 0 && options->decode > 0) options->verify = {2, 4, 8};
     invocation.run = [options](const Settings& settings) { return bench(*options, settings); };
   });

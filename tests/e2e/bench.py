@@ -11,6 +11,7 @@ import unittest
 
 import _fathom
 from _fathom import FATHOM, GOLDEN, run
+from _server import Server
 
 MODEL = GOLDEN / "gguf" / "qwen2-wide.gguf"
 SHORT = ("--prompt", 8, "--decode", 3, "--repeat", 2, "--threads", 2)
@@ -35,6 +36,32 @@ class Bench(unittest.TestCase):
         self.assertEqual(len(out["first_token"]["first_token_s"]["values"]), 1)
         self.assertGreater(out["peak_memory_bytes"], 0)
         self.assertFalse(out["interrupted"])
+
+    def test_servers_under_load(self):
+        if not (model := _fathom.chat_model()):
+            self.skipTest("needs a small model that can chat")
+        with Server(model, "--ctx", "1024", "--max-requests", "2") as server:
+            load = ("--serve", f"{server.url}/v1", "--serve", server.url, "--requests", 6, "--repeat", 2, "--shared", 40,
+                    "--answer", 8)
+            code, printed, error = run("bench", *load, "--chats", 2, "--json")
+            self.assertEqual(code, 0, error)
+            out = json.loads(printed)
+            self.assertEqual((out["format"], out["version"], out["interrupted"]), ("fathom.bench-serve", 1, False))
+            for one in out["tests"][0]["servers"]:
+                self.assertEqual((one["answered"], one["refused"], one["failed"]), (12, 0, 0), one["problem"])
+                self.assertEqual(len(one["tokens_per_s"]["values"]), 2)
+                self.assertGreater(one["prompt_tokens"], 60)
+                self.assertGreater(one["cached_tokens"], 40)
+                self.assertLessEqual(one["time_per_token_s"]["p50"], one["time_per_token_s"]["p99"])
+            # All at once are more than the server has places for.
+            code, printed, error = run("bench", *load, "--rate", 1e6, "--disturb", 50)
+            self.assertEqual(code, 0, error)
+            self.assertRegex(printed, r": [1-9]\d* answered, [1-9]\d* refused, 0 failed")
+            self.assertIn("times as fast as", printed)
+        code, _, error = run("bench", *load)
+        self.assertEqual(code, 1)
+        self.assertIn("expected an OpenAI server", error)
+        self.assertEqual(run("bench", MODEL, "--serve", "http://127.0.0.1:1")[0], 2)
 
     def test_table(self):
         code, printed, error = run("bench", MODEL, *SHORT, "--cold-start", 0, "--batch", 0)
