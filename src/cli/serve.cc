@@ -68,6 +68,7 @@ std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settin
   std::vector<HostedModel> out;
   for (const std::string& model : command.models) {
     HostedModel hosted{served_name(model), find_model(model), engine_options(settings), ""};
+    hosted.options.prefill_chunk = 256;  // who comes in the middle of a step waits for its end
     hosted.options.identity_memory = state_folder() / "weights-ids.json";
     hosted.options.fill_memory = command.models.size() == 1;
     if (!command.template_file.empty()) hosted.chat_template = read_text_file(command.template_file, 1 << 22);

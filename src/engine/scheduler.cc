@@ -104,12 +104,14 @@ void Scheduler::take_tokens() {
   }
 }
 
-/// Rows of prompts beside the tokens of a step: at most so many that it costs twice as much as without them.
+/// Rows of prompts beside the tokens of a step: so few that it takes less than twice as long as without them.
 size_t Scheduler::prompt_rows() const {
-  const size_t tokens = parts_.size(), room = engine_.prefill_chunk() - tokens;
+  const size_t tokens = parts_.size();
+  size_t room = engine_.prefill_chunk() - tokens;
+  if (entries_.size() > 1) room = std::min(room, kSharedRows);
   if (tokens == 0) return room;
   const PassCost& cost = engine_.pass_cost();
-  const double most = 2 * cost(tokens);
+  const double most = kMostSlowdown * cost(tokens);
   size_t n = std::min(kLeastPrompt, room);
   while (n < room && cost(tokens + n + 1) <= most) ++n;
   return n;
