@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/access_log.h"
+#include "cli/browser.h"
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
 #include "cli/folders.h"
@@ -26,7 +27,7 @@ namespace {
 struct ServeCommand {
   std::vector<std::string> models, aliases;
   std::string template_file;
-  bool lazy = false;
+  bool lazy = false, open = false;
 };
 
 /// "deepseek-ai/X" stays, a path becomes its last part without ".gguf".
@@ -112,7 +113,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   const std::string first = models.front().name;
   // Before the host, whose thread writes to it up to the end.
   std::unique_ptr<AccessLog> access_log;
-  if (const std::string to = settings.text("access-log").value_or("stderr"); to != "off")
+  if (const std::string to = settings.text("access-log").value_or(command.open ? "off" : "stderr"); to != "off")
     access_log = std::make_unique<AccessLog>(to == "stderr" ? "" : to);
   auto bar = std::make_unique<ProgressBar>("loading", terminal_of(2));
   models.front().options.progress = [&bar](uint64_t done, uint64_t total) {
@@ -148,6 +149,11 @@ int serve(const ServeCommand& command, const Settings& settings) {
   print_err(cat("listening on http://", server.address(),
                 server.loopback() ? " (this machine only)" : " (reachable from other machines, without a password)",
                 "\n"));
+  if (command.open) {
+    const std::string page = cat("http://", server.address());
+    print_err(cat("the assistant is at ", page, open_in_browser(page) ? ", and opens in your browser" : "",
+                  "; Ctrl-C ends it\n"));
+  }
   while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   interrupted() = false;
   print_err("finishing what runs (Ctrl-C again ends at once)\n");
@@ -171,6 +177,8 @@ void add_serve(CLI::App& app, Invocation& invocation) {
       ->required();
   command->add_option("--alias", options->aliases, "another name: NAME=MODEL, NAME=MODEL:think or :plain")->expected(1);
   command->add_option("--template", options->template_file, "a Jinja file instead of the models' chat templates");
+  command->add_flag("--open", options->open,
+                    "show the assistant in the desktop's browser, and no line for each request");
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
   add_setting_flags(
       *command, invocation,

@@ -1,6 +1,7 @@
 """./run: what it makes of its arguments, and what it installs. Every program that it calls is a stand-in."""
 import os
 import pathlib
+import pty
 import shutil
 import subprocess
 import tempfile
@@ -46,6 +47,37 @@ class Run(unittest.TestCase):
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         self.assertEqual(status, result.returncode, result.stderr)
         return result.stdout.splitlines(), result.stderr
+
+    def at_a_terminal(self, *arguments):
+        """What fathom was called with where standard input and output are a terminal."""
+        here, there = pty.openpty()
+        environment = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "CALLS": str(self.calls),
+                       "INSTALLED": str(self.installed)}
+        result = subprocess.run([str(self.root / "run"), *arguments], cwd=self.root, env=environment, stdin=there,
+                                stdout=there, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(0, result.returncode, result.stderr)
+        os.close(there)
+        seen = b""
+        try:
+            while block := os.read(here, 65536):
+                seen += block
+        except OSError:  # a terminal that nobody has open any more
+            pass
+        os.close(here)
+        return seen.decode().split()
+
+    def test_a_terminal_and_no_prompt_start_the_assistant(self):
+        self.assertEqual(["serve", DEFAULT_MODEL, "--open", "--profile", "exact"], self.at_a_terminal())
+        (self.root / "m.gguf").touch()
+        self.assertEqual(["serve", f"{self.root}/m.gguf", "--open", "--port", "0"],
+                         self.at_a_terminal("m.gguf", "--", "--port", "0"))
+        self.assertEqual("run", self.at_a_terminal("Hello there")[0])
+
+    def test_chat_is_the_terminals_conversation(self):
+        self.assertEqual(["chat", DEFAULT_MODEL, *SMALL_MODEL_OPTIONS], self.at_a_terminal("--chat"))
+        (self.root / "m.gguf").touch()
+        self.assertEqual(["chat", f"{self.root}/m.gguf"], self.run_script("--chat", "m.gguf")[0])
+        self.assertIn("expected no prompt", self.run_script("--chat", "Hello there", status=2)[1])
 
     def test_nothing_given_asks_a_sample_question(self):
         called, seen = self.run_script()
