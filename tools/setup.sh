@@ -36,6 +36,8 @@ libedit-dev line editing at the terminal
 libsodium-dev hashes
 libcurl4-openssl-dev downloads models
 zlib1g-dev reads compressed requests
+libsoci-dev speaks to the store's database
+libsqlite3-dev is that database
 EOF
 }
 

@@ -98,6 +98,17 @@ ThinkingSignature kept_signature() {
   }
 }
 
+/// Throws Error that says how to go on without it.
+std::shared_ptr<Database> open_store(const Settings& settings) {
+  const std::string place = settings.text("store").value_or((state_folder() / "store.sqlite").string());
+  if (place == "none") return std::make_shared<Database>(":memory:");
+  try {
+    return std::make_shared<Database>(place);
+  } catch (const Error& e) {
+    throw Error(cat(e.what(), " (--store names another file, --store none keeps nothing)"));
+  }
+}
+
 void describe(const LoadedModel& model, const std::string& name) {
   const EngineInfo& info = model.engine().info();
   const size_t pages = model.engine().pool_bytes() / std::max<uint64_t>(model.engine().kv_layout().page_bytes, 1);
@@ -127,6 +138,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
   if (const auto seed = settings.count("seed")) options.defaults.seed = *seed;
+  options.store = open_store(settings);  // before others make its folder, which is to be private
   options.signature = kept_signature();
   if (access_log) options.log = [&log = *access_log](const std::string& line) { log.write(line); };
   Api api(host, options);
@@ -180,9 +192,9 @@ void add_serve(CLI::App& app, Invocation& invocation) {
   command->add_flag("--open", options->open,
                     "show the assistant in the desktop's browser, and no line for each request");
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
-  add_setting_flags(
-      *command, invocation,
-      {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed", "deepseek-strict", "access-log"});
+  add_setting_flags(*command, invocation,
+                    {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed", "deepseek-strict",
+                     "access-log", "store"});
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "

@@ -53,6 +53,8 @@ constexpr SettingSpec kSpecs[] = {
     {"deepseek-strict", SettingKind::kChoice, "on|off", nullptr, "off", "refuse what DeepSeek's own API refuses"},
     {"access-log", SettingKind::kText, "", nullptr, "stderr",
      "a line of JSON per request, without its texts: stderr, off, or a file"},
+    {"store", SettingKind::kText, "", nullptr, "store.sqlite in the state folder",
+     "the file that keeps answers and files; none: in memory"},
     {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},
 };

@@ -55,6 +55,7 @@ std::string_view bare(std::string_view path) {
 }  // namespace
 
 Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)), workers_(options_.workers) {
+  if (!options_.store) options_.store = std::make_shared<Database>(":memory:");
   for (const ModelAlias& a : options_.aliases) {
     const auto named = [](const std::string& name) { return [&name](const HostedModel& m) { return m.name == name; }; };
     if (std::ranges::none_of(host_.models(), named(a.model)))

@@ -11,6 +11,7 @@
 #include "server/api/thinking_signature.h"
 #include "server/api/workers.h"
 #include "server/http/http.h"
+#include "server/store/database.h"
 
 namespace fathom {
 
@@ -25,7 +26,8 @@ struct ApiOptions {
   bool deepseek_strict = false;  ///< DeepSeek's own refusals are reproduced
   GenerateDefaults defaults = {};
   size_t workers = 4;
-  ThinkingSignature signature = {};  ///< of Anthropic's thinking blocks
+  ThinkingSignature signature = {};           ///< of Anthropic's thinking blocks
+  std::shared_ptr<Database> store = nullptr;  ///< null: one in memory
   std::function<void(const std::string& line)> log =
       {};  ///< a line of JSON per request, without its texts; may be empty
 };
