@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { createDeepSeek } from '@ai-sdk/deepseek';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { APICallError, generateText, Output, streamText } from 'ai';
+import { APICallError, generateText, Output, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 
 const url = process.env.FATHOM_URL;
@@ -36,6 +36,42 @@ for (const [name, model] of Object.entries({
       (e) => APICallError.isInstance(e) && e.statusCode === 400 && e.message.includes('temperature'));
   });
 }
+
+// The provider's default speaks to /responses.
+test('openai: responses', async () => {
+  const asked = { ...plain, temperature: 0 };  // the provider drops the seed
+  const whole = await generateText({ model: openai('deepseek-chat'), ...asked });
+  assert.equal(whole.finishReason, 'length');
+  assert.equal(whole.usage.outputTokens, 12);
+  const chat = await generateText({ model: openai.chat('deepseek-chat'), ...asked });
+  assert.equal(whole.text, chat.text);
+  const stream = streamText({ model: openai('deepseek-chat'), ...asked });
+  let text = '';
+  for await (const piece of stream.textStream) text += piece;
+  assert.equal(text, whole.text);
+});
+
+test('openai: tools in a loop over responses', async () => {
+  let calls = 0;
+  const add = tool({ description: 'Adds two numbers.', inputSchema: z.object({ a: z.number(), b: z.number() }),
+    execute: async () => { ++calls; return 5; } });
+  const result = await generateText({ model: openai('deepseek-chat'), ...plain, temperature: 0, maxOutputTokens: 200,
+    prompt: 'What is 2 + 3?', tools: { add }, stopWhen: stepCountIs(2),
+    prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? 'required' : 'none' }) });
+  assert.ok(calls >= 1);
+  assert.equal(result.steps.length, 2);
+});
+
+test('openai: a schema over responses', async () => {
+  const { output } = await generateText({ model: openai('deepseek-chat'), ...plain, maxOutputTokens: 200,
+    output: Output.object({ schema: z.object({ happy: z.boolean() }) }) });
+  assert.equal(typeof output.happy, 'boolean');
+});
+
+test('openai: errors of responses', async () => {
+  await assert.rejects(generateText({ model: openai('deepseek-chat'), ...plain, temperature: 1000 }),
+    (e) => APICallError.isInstance(e) && e.statusCode === 400 && e.message.includes('temperature'));
+});
 
 test('openai-compatible: thinking', async () => {
   const asked = { ...plain, maxOutputTokens: 40, providerOptions: { fathom: { thinking_budget: 6 } } };

@@ -14,6 +14,7 @@ from _server import wait_until  # noqa: E402
 
 USER = [{"role": "user", "content": "Tell me about rain."}]
 PLAIN = {"model": "deepseek-chat", "messages": USER, "seed": 4, "max_tokens": 12}
+ASKED = {"model": "deepseek-chat", "input": USER[0]["content"], "max_output_tokens": 12, "extra_body": {"seed": 4}}
 ADD = {"type": "function", "function": {"name": "add", "description": "Adds two numbers.", "parameters": {
     "type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}}}
 
@@ -30,7 +31,7 @@ class OpenAi(unittest.TestCase):
         cls.addClassCleanup(cls.server.close)
         cls.client = openai.OpenAI(base_url=f"{cls.server.url}/v1", api_key="none", max_retries=0)
         cls.addClassCleanup(cls.client.close)
-        cls.chat = cls.client.chat.completions
+        cls.chat, cls.responses = cls.client.chat.completions, cls.client.responses
 
     def test_models(self):
         names = [model.id for model in self.client.models.list()]
@@ -168,10 +169,67 @@ class OpenAi(unittest.TestCase):
             self.assertEqual(list(pool.map(text, asked)), alone)
 
     def test_responses(self):
-        if self.server.post("/v1/responses", input="Hi", max_output_tokens=1).status == 404:
-            self.skipTest("the server has no /v1/responses")
-        made = self.client.responses.create(model="deepseek-chat", input="Hi", max_output_tokens=16)
-        self.assertTrue(made.output_text)
+        made = self.responses.create(**ASKED)
+        self.assertEqual((made.status, made.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+        self.assertEqual(made.output_text, self.chat.create(**PLAIN).choices[0].message.content)
+        self.assertEqual(made.usage.output_tokens, 12)
+        again = self.responses.retrieve(made.id)
+        self.assertEqual(again.to_dict(), made.to_dict())
+        by_id = self.responses.create(**{**ASKED, "input": "Why?"}, previous_response_id=made.id)
+        by_hand = self.responses.create(**{**ASKED, "store": False, "input": [
+            *USER, *(item.to_dict() for item in made.output), {"role": "user", "content": "Why?"}]})
+        self.assertEqual(by_id.output_text, by_hand.output_text)
+        self.assertEqual(self.responses.input_items.list(by_id.id).data[0].content[0].text, "Why?")
+        self.responses.delete(made.id)
+        with self.assertRaises(openai.NotFoundError):
+            self.responses.retrieve(made.id)
+        with self.assertRaises(openai.BadRequestError) as lost:
+            self.responses.create(**ASKED, previous_response_id=made.id)
+        self.assertEqual(lost.exception.code, "previous_response_not_found")
+        with self.assertRaises(openai.BadRequestError) as refused:
+            self.responses.create(**ASKED, temperature=1000)
+        self.assertEqual(refused.exception.param, "temperature")
+
+    def test_responses_stream(self):
+        asked = {**ASKED, "model": "deepseek-reasoner", "max_output_tokens": 40,
+                 "extra_body": {"seed": 4, "thinking": {"type": "enabled", "budget_tokens": 6}}}
+        whole = self.responses.create(**asked)
+        self.assertEqual([item.type for item in whole.output], ["reasoning", "message"])
+        thoughts = text = ""
+        for event in self.responses.create(**asked, stream=True):
+            if event.type == "response.reasoning_text.delta":
+                thoughts += event.delta
+            elif event.type == "response.output_text.delta":
+                text += event.delta
+        self.assertEqual((thoughts, text), (whole.output[0].content[0].text, whole.output_text))
+        self.assertEqual(event.response.output_text, whole.output_text)
+        long = {**ASKED, "max_output_tokens": 100}  # the helper takes an answer that was cut off for an error
+        with self.responses.stream(**long) as stream:
+            kinds = {event.type for event in stream}
+            final = stream.get_final_response()
+        self.assertIn("response.output_text.delta", kinds)
+        self.assertEqual(final.output_text, self.responses.create(**long).output_text)
+
+    def test_responses_tools_in_a_loop(self):
+        tool = {"type": "function", "strict": True, **ADD["function"]}
+        asked = {**ASKED, "input": "What is 2 + 3?", "max_output_tokens": 200, "tools": [tool]}
+        made = self.responses.create(**asked, tool_choice="required")
+        call = made.output[-1]
+        self.assertEqual((call.type, call.name), ("function_call", "add"))
+        self.assertEqual(set(json.loads(call.arguments)), {"a", "b"})
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "5"}
+        after = self.responses.create(**{**asked, "input": [result], "tools": []}, previous_response_id=made.id)
+        self.assertTrue(after.output_text)
+
+    def test_responses_parse(self):
+        parsed = self.responses.parse(**{**ASKED, "max_output_tokens": 200}, text_format=Person)
+        self.assertIsInstance(parsed.output_parsed, Person)
+
+    def test_responses_in_the_background(self):
+        made = self.responses.create(**ASKED, background=True)
+        self.assertEqual(made.status, "in_progress")
+        wait_until(lambda: self.responses.retrieve(made.id).status != "in_progress", "the answer in the background")
+        self.assertEqual(self.responses.retrieve(made.id).output_text, self.responses.create(**ASKED).output_text)
 
 
 if __name__ == "__main__":

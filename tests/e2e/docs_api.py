@@ -52,6 +52,9 @@ PROMISES = [
     ("guided_regex", form(r"^\d{4}-[01]\d-[0-3]\d$")),
     ('"temperature": 1000', refused("temperature", None)),
     ("gpt-9", refused(None, "model_not_found")),
+    ("-X DELETE", lambda test, reply: test.assertTrue(reply["deleted"])),
+    ("/input_items", lambda test, reply: test.assertEqual(reply["data"][0]["content"][0]["text"], "Another one.")),
+    ("/responses", lambda test, reply: test.assertEqual(reply["output"][-1]["type"], "message")),
     ("/completions", answered),
     ("/messages/count_tokens", lambda test, reply: test.assertGreater(reply["input_tokens"], 0)),
     ("/messages", lambda test, reply: test.assertEqual((reply["type"], reply["role"]), ("message", "assistant"))),
@@ -79,6 +82,8 @@ def lines():
 
 
 class Page(unittest.TestCase):
+    made = {}
+
     def test_every_line_of_api_md_works(self):
         model = _fathom.chat_model()
         if not model:
@@ -90,6 +95,8 @@ class Page(unittest.TestCase):
         with Server(model, "--ctx", "1024", "--seed", "1", "--max-tokens", "60", "--template", template) as server:
             for line in lines():
                 with self.subTest(line):
+                    for prefix, name in self.made.items():  # an id stands for the last one that was made
+                        line = line.replace(f"{prefix}ID", name)
                     self.check(server, line)
 
     def check(self, server, line):
@@ -111,7 +118,11 @@ class Page(unittest.TestCase):
         if '"stream": true' in line:
             self.assertGreater(events(body.encode())[-1]["usage"]["completion_tokens"], 0)
             return
-        next(look for words, look in PROMISES if words in line)(self, json.loads(body))
+        reply = json.loads(body)
+        if "-d" in words:
+            if made := re.match(r"(resp_)\w", reply.get("id", "")):
+                self.made[made[1]] = reply["id"]
+        next(look for words, look in PROMISES if words in line)(self, reply)
 
     def test_every_path_of_the_table_has_a_line(self):
         table = {path for row in re.findall(r"^\| (`(?:GET|POST) .*?) \|", PAGE, flags=re.M)

@@ -34,7 +34,21 @@ void send_error(const HttpServerRequest& request, Responder& responder, const Ap
                  std::move(headers));
 }
 
-/// Names the fields that were not understood, as far as a header holds them.
+constexpr std::string_view kAnswers = "/chat/completions/";
+
+/// Whether a path is a route's, whose {id} is one part of a path.
+bool matches(std::string_view route, std::string_view path) {
+  const size_t open = route.find("{id}");
+  if (open == std::string_view::npos) return route == path;
+  const std::string_view before = route.substr(0, open), behind = route.substr(open + 4);
+  if (path.size() <= before.size() + behind.size() || !path.starts_with(before) || !path.ends_with(behind))
+    return false;
+  path = path.substr(open, path.size() - before.size() - behind.size());
+  return path.find('/') == std::string_view::npos;
+}
+
+}  // namespace
+
 HttpHeaders warning_headers(const std::vector<std::string>& fields) {
   if (fields.empty()) return {};
   std::string names;
@@ -43,19 +57,21 @@ HttpHeaders warning_headers(const std::vector<std::string>& fields) {
   return {{kIgnoredHeader, names}};
 }
 
-constexpr std::string_view kAnswers = "/chat/completions/";
-
-/// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
 std::string_view bare(std::string_view path) {
   for (const std::string_view prefix : {"/beta", "/v1"})
     if (path.starts_with(prefix) && path.substr(prefix.size()).starts_with('/')) path.remove_prefix(prefix.size());
   return path;
 }
 
-}  // namespace
+std::string path_id(const HttpServerRequest& request) {
+  std::string_view path = bare(request.path);
+  path.remove_prefix(path.find('/', 1) + 1);
+  return std::string(path.substr(0, path.find('/')));
+}
 
 Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)), workers_(options_.workers) {
   if (!options_.store) options_.store = std::make_shared<Database>(":memory:");
+  responses_ = std::make_shared<ResponseStore>(options_.store, ResponseStore::Bounds{});
   for (const ModelAlias& a : options_.aliases) {
     const auto named = [](const std::string& name) { return [&name](const HostedModel& m) { return m.name == name; }; };
     if (std::ranges::none_of(host_.models(), named(a.model)))
@@ -73,6 +89,11 @@ const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> kRoutes = {
       {"POST", "/chat/completions", &Api::chat_completions},
       {"POST", "/completions", &Api::completions},
+      {"POST", "/responses", &Api::responses},
+      {"GET", "/responses/{id}", &Api::one_response},
+      {"DELETE", "/responses/{id}", &Api::delete_response},
+      {"GET", "/responses/{id}/input_items", &Api::response_input},
+      {"POST", "/responses/{id}/cancel", &Api::cancel_response},
       {"POST", "/embeddings", &Api::embeddings},
       {"POST", "/rerank", &Api::rerank},
       {"GET", "/models", &Api::list_models},
@@ -124,7 +145,7 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
   const std::string_view path = bare(request.path);
   bool known = false;
   for (const Route& route : routes()) {
-    if (path != route.path) continue;
+    if (!matches(route.path, path)) continue;
     known = true;
     if (request.method == route.method || (request.method == "HEAD" && route.method == std::string_view("GET")))
       return (this->*route.call)(request, responder);

@@ -12,6 +12,7 @@
 #include "server/api/workers.h"
 #include "server/http/http.h"
 #include "server/store/database.h"
+#include "server/store/response_store.h"
 
 namespace fathom {
 
@@ -36,6 +37,13 @@ struct ApiOptions {
 bool is_anthropic(const HttpServerRequest& request);
 bool is_ollama(const HttpServerRequest& request);
 
+/// Names the fields that were not understood, as far as a header holds them.
+HttpHeaders warning_headers(const std::vector<std::string>& fields);
+/// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
+std::string_view bare(std::string_view path);
+/// The part of a request's path that a route calls {id}: the second.
+std::string path_id(const HttpServerRequest& request);
+
 class Api {
  public:
   /// Throws UsageError for an alias of no model, or a name that is taken.
@@ -51,7 +59,7 @@ class Api {
  private:
   using Call = void (Api::*)(const HttpServerRequest&, const std::shared_ptr<Responder>&);
   struct Route {
-    const char *method, *path;
+    const char *method, *path;  ///< {id} in the path stands for any name
     Call call;
   };
   static const std::vector<Route>& routes();
@@ -74,6 +82,13 @@ class Api {
   void apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   /// /chat/completions/ID: the kept answer; ID/answer-now and ID/cancel.
   void one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  /// OpenAI's /responses, and one that is kept: /responses/{id}, its input_items and cancel.
+  void responses(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void one_response(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void delete_response(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void response_input(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void cancel_response(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  StoredResponse stored_response(const std::string& id);
   void anthropic_messages(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void anthropic_count_tokens(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void anthropic_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
@@ -94,6 +109,7 @@ class Api {
   ApiOptions options_;
   std::atomic<bool> draining_ = false;
   RunningRequests running_;
+  std::shared_ptr<ResponseStore> responses_;
   std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
   Workers workers_;
 };

@@ -1,5 +1,6 @@
 #include "server/api/fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "server/api/error.h"
@@ -103,6 +104,17 @@ std::vector<std::string> Fields::strings(std::string_view key, size_t most) {
     out.emplace_back(item.get_string());
   }
   return out;
+}
+
+json::object Fields::metadata() {
+  const json::object* given = object("metadata");
+  const auto fits = [](const auto& entry) {
+    return entry.key().size() <= 64 && entry.value().is_string() && entry.value().get_string().size() <= 512;
+  };
+  if (given && (given->size() > 16 || !std::ranges::all_of(*given, fits)))
+    throw wrong_field(path("metadata"),
+                      cat(path("metadata"), ": expected at most 16 strings of 512 bytes, with names of 64"));
+  return given ? *given : json::object();
 }
 
 void Fields::silent(std::initializer_list<std::string_view> keys) {

@@ -31,6 +31,8 @@ class Fields {
   /// A string, or a list of strings.
   std::vector<std::string> strings(std::string_view key, size_t most);
   bool has(std::string_view key) const;
+  /// OpenAI's `metadata`: at most 16 short strings.
+  json::object metadata();
 
   /// Fields that say something about the request and want no answer, such as `user`.
   void silent(std::initializer_list<std::string_view> keys);

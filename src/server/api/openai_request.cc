@@ -211,23 +211,6 @@ void read_tool_choice(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
   if (r.tool_use == ToolUse::kNone) chat.tools.clear();
 }
 
-/// A list of parts as one text.
-std::string text_of_parts(const json::array& parts, const std::string& param) {
-  std::string text;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    Fields part(parts[i], cat(param, "[", i, "]"));
-    const std::string type = part.string("type").value_or("text");
-    if (type != "text" && type != "input_text" && type != "output_text")
-      throw wrong_field(part.path("type"),
-                        cat(part.path("type"), ": expected text (the model reads no other), found '", type, "'"));
-    const std::optional<std::string> piece = part.string("text");
-    if (!piece) throw wrong_field(part.path("text"), cat(part.path("text"), ": expected a string, found none"));
-    if (!text.empty()) text += "\n";
-    text += *piece;
-  }
-  return text;
-}
-
 json::array read_tool_calls(const json::array& calls, const std::string& param) {
   json::array out;
   for (size_t i = 0; i < calls.size(); ++i) {
@@ -307,6 +290,22 @@ void refuse_as_deepseek(const json::value& body, const GenerateRequest& r, const
 }
 
 }  // namespace
+
+std::string text_of_parts(const json::array& parts, const std::string& param) {
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    Fields part(parts[i], cat(param, "[", i, "]"));
+    const std::string type = part.string("type").value_or("text");
+    if (type != "text" && type != "input_text" && type != "output_text")
+      throw wrong_field(part.path("type"),
+                        cat(part.path("type"), ": expected text (the model reads no other), found '", type, "'"));
+    const std::optional<std::string> piece = part.string("text");
+    if (!piece) throw wrong_field(part.path("text"), cat(part.path("text"), ": expected a string, found none"));
+    if (!text.empty()) text += "\n";
+    text += *piece;
+  }
+  return text;
+}
 
 json::array read_messages(const json::value& messages, const std::string& param) {
   if (!messages.is_array() || messages.get_array().empty())

@@ -106,6 +106,31 @@ std::vector<Description> descriptions() {
            {"logprobs", "integer", "alternatives of each token", 0, top},
            {"best_of", "integer", "the same as n", 1, static_cast<double>(kMostChoices)}} +
            sampling_fields()},
+      {"/responses",
+       "The next turn of a conversation, as OpenAI's newer API has it; under /v1 it is kept and can be gone on from.",
+       FieldList{kModel,
+                 {.name = "input", .type = "any", .about = "a string, or a list of items", .required = true},
+                 {"instructions", "string", "the system message, of this turn alone"},
+                 {"previous_response_id", "string", "the turn to go on from"},
+                 {"store", "boolean", "absent: true under /v1"},
+                 {"background", "boolean", "answered at once; GET tells when it is complete"},
+                 {"stream", "boolean", "server-sent events"},
+                 {"tools", "array", "type function"},
+                 {"tool_choice", "any", "auto, none, required, a function, or allowed_tools"},
+                 {"parallel_tool_calls", "boolean"},
+                 {"reasoning", "object", "effort"},
+                 {"text", "object", "format: text, json_object or json_schema"},
+                 {"max_output_tokens", "integer", "new tokens, thinking included", 1, kTokens},
+                 {"temperature", "number", "absent: the model's own; 0: the most likely token", 0, 100},
+                 {"top_p", "number", "", 0, 1},
+                 {"top_logprobs", "integer", "", 0, top},
+                 {"include", "array", "message.output_text.logprobs"},
+                 {"truncation", "string", "nothing is cut off"},
+                 {"metadata", "object", "at most 16 strings"},
+                 {"user", "string"}}},
+      {"/responses/{id}", "A response that is kept; DELETE forgets it."},
+      {"/responses/{id}/input_items", "What a response was asked."},
+      {"/responses/{id}/cancel", "Ends a response that is made in the background."},
       {"/embeddings",
        "Texts or token ids as vectors of length 1, from the model's last hidden states.",
        {kModel,
@@ -164,6 +189,9 @@ json::object operation(const RouteName& route, const Description* known) {
                       {{"description", "an error, as OpenAI writes it"},
                        {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}}}}}};
   if (known) out["summary"] = known->summary;
+  if (route.path.find("{id}") != std::string::npos)
+    out["parameters"] = json::array{
+        json::object{{"name", "id"}, {"in", "path"}, {"required", true}, {"schema", json::object{{"type", "string"}}}}};
   if (route.method == "POST")
     out["requestBody"] = {
         {"required", true},
