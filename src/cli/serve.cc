@@ -131,8 +131,9 @@ int serve(const ServeCommand& command, const Settings& settings) {
     if (bar) bar->show(done, total);
   };
   std::vector<ModelAlias> aliases = aliases_of(command, models);
-  ModelHost host(std::move(models), {.max_requests = settings.count("max-requests").value_or(512)});
   ApiOptions options;
+  options.max_requests = settings.count("max-requests").value_or(options.max_requests);
+  ModelHost host(std::move(models), {.max_requests = options.max_requests});
   options.aliases = std::move(aliases);
   options.deepseek_strict = settings.text("deepseek-strict") == "on";
   if (const auto n = settings.count("max-tokens"))

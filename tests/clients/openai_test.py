@@ -231,6 +231,24 @@ class OpenAi(unittest.TestCase):
         wait_until(lambda: self.responses.retrieve(made.id).status != "in_progress", "the answer in the background")
         self.assertEqual(self.responses.retrieve(made.id).output_text, self.responses.create(**ASKED).output_text)
 
+    def test_files_and_batches(self):
+        lines = "".join(json.dumps({"custom_id": f"{i}", "method": "POST", "url": "/v1/chat/completions",
+                                    "body": {**PLAIN, "seed": i}}) + "\n" for i in range(3))
+        file = self.client.files.create(file=("requests.jsonl", lines.encode()), purpose="batch")
+        self.assertEqual(self.client.files.content(file.id).text, lines)
+        self.assertIn(file.id, [one.id for one in self.client.files.list(purpose="batch")])
+        batch = self.client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h",
+                                           metadata={"for": "a test"})
+        wait_until(lambda: self.client.batches.retrieve(batch.id).status == "completed", "the batch")
+        done = self.client.batches.retrieve(batch.id)
+        self.assertEqual((done.request_counts.completed, done.metadata), (3, {"for": "a test"}))
+        for line in self.client.files.content(done.output_file_id).text.splitlines():
+            line = json.loads(line)
+            alone = self.chat.create(**{**PLAIN, "seed": int(line["custom_id"])}).choices[0].message.content
+            self.assertEqual(line["response"]["body"]["choices"][0]["message"]["content"], alone)
+        self.assertTrue(self.client.files.delete(file.id).deleted)
+        self.assertIn(batch.id, [one.id for one in self.client.batches.list()])
+
 
 if __name__ == "__main__":
     _clients.main()

@@ -52,7 +52,15 @@ PROMISES = [
     ("guided_regex", form(r"^\d{4}-[01]\d-[0-3]\d$")),
     ('"temperature": 1000', refused("temperature", None)),
     ("gpt-9", refused(None, "model_not_found")),
+    ("/files -F", lambda test, reply: test.assertEqual((reply["object"], reply["purpose"]), ("file", "batch"))),
+    ("/cancel", lambda test, reply: test.assertIn(reply["status"], ("cancelling", "cancelled", "completed"))),
+    ("/batches -d", lambda test, reply: test.assertEqual(reply["status"], "validating")),
+    ("/batches/", lambda test, reply: test.assertEqual(reply["object"], "batch")),
+    ("/batches", lambda test, reply: test.assertEqual(len(reply["data"]), 1)),
     ("-X DELETE", lambda test, reply: test.assertTrue(reply["deleted"])),
+    ("/content", lambda test, reply: test.assertEqual(reply["custom_id"], "a")),
+    ("/files/", lambda test, reply: test.assertEqual(reply["filename"], "requests.jsonl")),
+    ("/files", lambda test, reply: test.assertTrue(reply["data"])),
     ("/input_items", lambda test, reply: test.assertEqual(reply["data"][0]["content"][0]["text"], "Another one.")),
     ("/responses", lambda test, reply: test.assertEqual(reply["output"][-1]["type"], "message")),
     ("/completions", answered),
@@ -119,8 +127,8 @@ class Page(unittest.TestCase):
             self.assertGreater(events(body.encode())[-1]["usage"]["completion_tokens"], 0)
             return
         reply = json.loads(body)
-        if "-d" in words:
-            if made := re.match(r"(resp_)\w", reply.get("id", "")):
+        if "-d" in words or "-F" in words:
+            if made := re.match(r"(resp_|file-|batch_)\w", reply.get("id", "")):
                 self.made[made[1]] = reply["id"]
         next(look for words, look in PROMISES if words in line)(self, reply)
 

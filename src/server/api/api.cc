@@ -72,6 +72,8 @@ std::string path_id(const HttpServerRequest& request) {
 Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)), workers_(options_.workers) {
   if (!options_.store) options_.store = std::make_shared<Database>(":memory:");
   responses_ = std::make_shared<ResponseStore>(options_.store, ResponseStore::Bounds{});
+  files_ = std::make_shared<FileStore>(options_.store, FileStore::Bounds{});
+  batches_ = std::make_shared<BatchStore>(options_.store);
   for (const ModelAlias& a : options_.aliases) {
     const auto named = [](const std::string& name) { return [&name](const HostedModel& m) { return m.name == name; }; };
     if (std::ranges::none_of(host_.models(), named(a.model)))
@@ -81,6 +83,12 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
     if (std::ranges::count(options_.aliases, a.name, &ModelAlias::name) > 1)
       throw UsageError(cat("alias ", a.name, ": expected it once"));
   }
+  start_batches();
+}
+
+void Api::drain() {
+  draining_ = true;
+  batch_runner_->pause();
 }
 
 Api::~Api() = default;
@@ -94,6 +102,15 @@ const std::vector<Api::Route>& Api::routes() {
       {"DELETE", "/responses/{id}", &Api::delete_response},
       {"GET", "/responses/{id}/input_items", &Api::response_input},
       {"POST", "/responses/{id}/cancel", &Api::cancel_response},
+      {"POST", "/files", &Api::upload_file},
+      {"GET", "/files", &Api::list_files},
+      {"GET", "/files/{id}", &Api::one_file},
+      {"DELETE", "/files/{id}", &Api::delete_file},
+      {"GET", "/files/{id}/content", &Api::file_content},
+      {"POST", "/batches", &Api::create_batch},
+      {"GET", "/batches", &Api::list_batches},
+      {"GET", "/batches/{id}", &Api::one_batch},
+      {"POST", "/batches/{id}/cancel", &Api::cancel_batch},
       {"POST", "/embeddings", &Api::embeddings},
       {"POST", "/rerank", &Api::rerank},
       {"GET", "/models", &Api::list_models},

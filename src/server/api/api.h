@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/model_host.h"
+#include "server/api/batch_runner.h"
 #include "server/api/generate.h"
 #include "server/api/thinking_signature.h"
 #include "server/api/workers.h"
@@ -27,6 +28,7 @@ struct ApiOptions {
   bool deepseek_strict = false;  ///< DeepSeek's own refusals are reproduced
   GenerateDefaults defaults = {};
   size_t workers = 4;
+  size_t max_requests = 512;                  ///< the host's, of which batches leave some to others
   ThinkingSignature signature = {};           ///< of Anthropic's thinking blocks
   std::shared_ptr<Database> store = nullptr;  ///< null: one in memory
   std::function<void(const std::string& line)> log =
@@ -52,7 +54,7 @@ class Api {
 
   void handle(HttpServerRequest request, std::shared_ptr<Responder> responder);
   /// From now on readiness says no.
-  void drain() { draining_ = true; }
+  void drain();
   /// Its counters are among the metrics from now on; it must outlive the requests.
   void count_http(const HttpServer& server) { http_ = &server; }
 
@@ -89,6 +91,16 @@ class Api {
   void response_input(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void cancel_response(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   StoredResponse stored_response(const std::string& id);
+  void upload_file(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void list_files(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void one_file(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void file_content(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void delete_file(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void create_batch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void list_batches(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void one_batch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void cancel_batch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void start_batches();
   void anthropic_messages(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void anthropic_count_tokens(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void anthropic_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
@@ -110,8 +122,11 @@ class Api {
   std::atomic<bool> draining_ = false;
   RunningRequests running_;
   std::shared_ptr<ResponseStore> responses_;
+  std::shared_ptr<FileStore> files_;
+  std::shared_ptr<BatchStore> batches_;
   std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
   Workers workers_;
+  std::unique_ptr<BatchRunner> batch_runner_;  // last: it uses all of the above
 };
 
 }  // namespace fathom

@@ -1,8 +1,9 @@
-// /v1/responses: items read as a chat's messages, fields under their other names, what is refused.
+// /v1/responses: items read as a chat's messages, fields under their other names, what is refused; lines of batches.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "server/api/api_testing.h"
+#include "server/api/batch_runner.h"
 #include "server/api/responses_reply.h"
 #include "server/api/responses_request.h"
 
@@ -100,6 +101,32 @@ TEST(Responses, IdsLeadToTheirRequest) {
   EXPECT_EQ(request_id_of("msg_" + id + "07"), id);
   EXPECT_EQ(request_id_of("resp_short"), "");
   EXPECT_EQ(request_id_of(""), "");
+}
+
+TEST(BatchLines, AreReadOrNamed) {
+  const std::string url = "/v1/embeddings", good = R"({"custom_id": "a", "url": "/v1/embeddings", "body": {"x": 1}})";
+  const std::vector<BatchLine> lines = read_batch_lines(
+      good + "\r\n\n" + R"({"custom_id": "b", "method": "POST", "url": "/v1/embeddings", "body": {}})", url);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].custom_id, "a");
+  EXPECT_EQ(lines[0].body.at("x"), 1);
+  const auto why = [&](const std::string& text) { return refusal([&] { read_batch_lines(text, url); }); };
+  EXPECT_THAT(why(""), HasSubstr("found none"));
+  EXPECT_THAT(why(good + "\n" + good), HasSubstr("line 2: custom_id: expected 'a' once"));
+  EXPECT_THAT(why("{"), HasSubstr("line 1: "));
+  EXPECT_THAT(why("[]"), HasSubstr("line 1: "));
+  EXPECT_THAT(why(R"({"custom_id": "a", "url": "/v1/completions", "body": {}})"),
+              HasSubstr("url: expected /v1/embeddings"));
+  EXPECT_THAT(why(R"({"custom_id": "a", "url": "/v1/embeddings", "body": {"stream": true}})"),
+              HasSubstr("body.stream"));
+  EXPECT_THAT(why(R"({"custom_id": "a", "url": "/v1/embeddings"})"), HasSubstr("body: expected an object"));
+}
+
+TEST(BatchLines, SeedsAreTheLinesOwn) {
+  EXPECT_EQ(batch_seed("batch_a", 3), batch_seed("batch_a", 3));
+  EXPECT_NE(batch_seed("batch_a", 3), batch_seed("batch_a", 4));
+  EXPECT_NE(batch_seed("batch_a", 3), batch_seed("batch_b", 3));
+  EXPECT_LT(batch_seed("batch_a", 3), uint64_t{1} << 53);
 }
 
 TEST_F(ApiTest, AResponseIsKeptAndGoneOnFrom) {

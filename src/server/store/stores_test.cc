@@ -1,8 +1,12 @@
-// Kept responses: what gives way, what belongs together.
+// Kept responses, files and batches: what gives way, what is left after a start, what nobody can reach.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "base/error.h"
+#include "server/store/batch_store.h"
+#include "server/store/file_store.h"
 #include "server/store/response_store.h"
 #include "tests/testing.h"
 
@@ -46,6 +50,88 @@ TEST(ResponseStore, AConversationIsAllOfItsTurns) {
   EXPECT_TRUE(store.remove("a"));
   EXPECT_FALSE(store.remove("a"));
   EXPECT_FALSE(store.conversation("c"));
+}
+
+TEST(FileStore, KeepsBytesBesideTheDatabase) {
+  const testing::TempDir dir;
+  const std::string bytes("a\0b\xff", 4);
+  {
+    FileStore store(std::make_shared<Database>(dir.path() / "s"), {});
+    store.add({"file-1", "x.jsonl", "batch", 10}, bytes);
+    store.add({"file-2", "y", "user_data", 11, 0, 50}, "y");
+  }
+  FileStore store(std::make_shared<Database>(dir.path() / "s"), {.count = 2});
+  EXPECT_EQ(store.content("file-1"), bytes);
+  EXPECT_EQ(store.list("").size(), 2u);
+  EXPECT_EQ(store.list("").front().id, "file-2");
+  EXPECT_EQ(store.list("batch").front().bytes, 4u);
+  EXPECT_THROW(store.add({"file-3", "z", "batch", 12}, "z"), ResourceError);
+  EXPECT_FALSE(store.content("../s")) << "only ids of files are names";
+  store.expire(49);
+  EXPECT_TRUE(store.find("file-2"));
+  store.expire(50);
+  EXPECT_FALSE(store.find("file-2"));
+  EXPECT_FALSE(std::filesystem::exists(dir.path() / "s.files" / "file-2"));
+  EXPECT_TRUE(store.remove("file-1"));
+  EXPECT_FALSE(store.content("file-1"));
+}
+
+TEST(FileStore, ClearsAwayWhatWasLeft) {
+  const testing::TempDir dir;
+  const auto database = std::make_shared<Database>(dir.path() / "s");
+  const auto folder = dir.path() / "s.files";
+  FileStore(database, {}).add({"file-1", "x", "batch", 10}, "x");
+  for (const char* name : {"file-1", "file-2", "file-3.part"}) {
+    std::ofstream(folder / name) << "x";
+    std::filesystem::last_write_time(folder / name,
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  }
+  std::ofstream(folder / "file-4") << "x";  // perhaps being written now
+  FileStore store(database, {});
+  EXPECT_TRUE(std::filesystem::exists(folder / "file-1"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "file-2"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "file-3.part"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "file-4"));
+}
+
+TEST(FileStore, MemoryHasItsBound) {
+  FileStore store(std::make_shared<Database>(":memory:"), {.memory_bytes = 10});
+  store.add({"file-1", "x", "batch", 1}, "0123456789");
+  EXPECT_THROW(store.add({"file-2", "x", "batch", 1}, "0"), ResourceError);
+  EXPECT_EQ(store.content("file-1"), "0123456789");
+  store.remove("file-1");
+  store.add({"file-2", "x", "batch", 1}, "0");
+}
+
+json::object batch(const std::string& id, const std::string& status) {
+  return {{"id", id}, {"created_at", 5}, {"status", status}, {"request_counts", json::object{{"total", 3}}}};
+}
+
+TEST(BatchStore, GoesOnWhereItStopped) {
+  BatchStore store(std::make_shared<Database>(":memory:"));
+  EXPECT_FALSE(store.next());
+  store.put(batch("b", "in_progress"));
+  store.put(batch("a", "completed"));
+  EXPECT_EQ(store.next()->at("id"), "b");
+  store.put_line("b", 2, false, "two");
+  store.put_line("b", 0, false, "zero");
+  store.put_line("b", 1, true, "one");
+  store.put_line("b", 0, true, "zero, again");  // the first result stays
+  EXPECT_THAT(store.lines("b"), ElementsAre(0, 1, 2));
+  EXPECT_EQ(store.joined("b", false), "zero\ntwo\n");
+  EXPECT_EQ(store.joined("b", true), "one\n");
+  EXPECT_EQ(store.line_bytes("b"), 10u);
+  EXPECT_EQ(store.find("b")->at("request_counts").at("completed"), 2);
+  EXPECT_TRUE(store.cancel("b", 9));
+  EXPECT_FALSE(store.cancel("b", 9));
+  EXPECT_FALSE(store.cancel("a", 9));
+  EXPECT_EQ(store.next()->at("status"), "cancelling");
+  json::object over = *store.find("b");
+  over["status"] = "cancelled";
+  store.finish(over);
+  EXPECT_FALSE(store.next());
+  EXPECT_TRUE(store.lines("b").empty());
+  EXPECT_EQ(store.list().size(), 2u);
 }
 
 }  // namespace

@@ -1,0 +1,43 @@
+// Batches and what is known of their lines, so that one which was interrupted goes on where it stopped. Thread-safe.
+#pragma once
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/json.h"
+#include "server/store/database.h"
+
+namespace fathom {
+
+class BatchStore {
+ public:
+  static constexpr size_t kMostBatches = 10'000;
+
+  explicit BatchStore(std::shared_ptr<Database> database);
+
+  /// Writes a batch as its client sees it: {id, created_at, status, ...}. Old ones that are over give way.
+  void put(const json::object& batch);
+  /// With the counts of what is done by now.
+  std::optional<json::object> find(const std::string& id);
+  /// The newest first.
+  json::array list();
+  /// The oldest that is not over.
+  std::optional<json::object> next();
+  /// Cancels what is not over yet: false, it was over, or there is none.
+  bool cancel(const std::string& id, int64_t now);
+
+  /// The result of a line, a line of an output file, once and for all.
+  void put_line(const std::string& batch, size_t line, bool failed, const std::string& text);
+  std::set<size_t> lines(const std::string& batch);
+  uint64_t line_bytes(const std::string& batch);
+  /// The lines in the file's order, each with its end.
+  std::string joined(const std::string& batch, bool failed);
+  /// Writes the batch's last state and forgets its lines.
+  void finish(const json::object& batch);
+
+ private:
+  const std::shared_ptr<Database> database_;
+};
+
+}  // namespace fathom
