@@ -12,6 +12,7 @@
 #include "server/api/openai_request.h"
 #include "server/api/openapi.h"
 #include "server/api/rerank.h"
+#include "server/app/web_files.h"
 #include "server/request_record.h"
 
 namespace fathom {
@@ -145,7 +146,8 @@ void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder
   };
   responder = std::make_shared<RecordedResponder>(std::move(responder), request, std::move(over));
   // What never waits does not wait behind those who load a model.
-  if (const std::string_view path = bare(request.path); path == "/health" || path == "/ready" || path == "/metrics")
+  if (const std::string_view path = bare(request.path);
+      path == "/health" || path == "/ready" || path == "/metrics" || is_web_file(path))
     return answer(request, responder);
   workers_.post([this, request = std::move(request), responder = std::move(responder)] { answer(request, responder); });
 }
@@ -167,6 +169,7 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
     if (request.method == route.method || (request.method == "HEAD" && route.method == std::string_view("GET")))
       return (this->*route.call)(request, responder);
   }
+  if (send_web_file(request, *responder)) return;
   if (path.starts_with(kAnswers)) return one_answer(request, responder);
   if (request.method == "GET" && path.starts_with("/models/")) return list_models(request, responder);
   if (request.method == "GET" && path.starts_with("/anthropic/v1/models/")) return anthropic_models(request, responder);

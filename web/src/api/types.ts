@@ -1,0 +1,123 @@
+// What the server's /app/api/ speaks (docs/app-api.md).
+
+export interface ChatSettings {
+  model?: string;
+  thinking?: boolean;
+  effort?: Effort;
+  budget?: number;
+  temperature?: number;
+  top_p?: number;
+  seed?: number;
+  max_tokens?: number;
+}
+export type Effort = 'low' | 'medium' | 'high';
+
+export interface Chat {
+  id: string;
+  title: string;
+  folder: string | null;
+  pinned: boolean;
+  archived: boolean;
+  tags: string[];
+  system: string | null;
+  settings: ChatSettings;
+  leaf: string | null;
+  created: number;
+  updated: number;
+  running: boolean;
+}
+
+export type Role = 'user' | 'assistant' | 'system';
+export type Status = 'done' | 'running' | 'stopped' | 'failed';
+
+export interface Info {
+  finish_reason?: string;
+  prompt_tokens?: number;
+  cached_tokens?: number;
+  thinking_tokens?: number;
+  completion_tokens?: number;
+  time_to_first_token_ms?: number;
+  thinking_ms?: number;
+  total_ms?: number;
+  tokens_per_second?: number;
+  seed?: number | string;
+  settings?: ChatSettings;
+  model_file?: string;
+  weights_id?: string;
+  profile?: string;
+  format?: string;
+}
+
+export interface Message {
+  id: string;
+  chat: string;
+  parent: string | null;
+  role: Role;
+  content: string;
+  thinking: string | null;
+  status: Status;
+  error?: string | { message: string } | null;
+  created: number;
+  model?: string | null;
+  info?: Info | null;
+}
+
+export interface Model {
+  name: string;
+  loaded: boolean;
+  ctx: number | null;
+  can_think: boolean;
+  size_bytes: number;
+  format: string;
+  profile: string | null;
+}
+
+export interface ServerState {
+  version: string;
+  models: Model[];
+  default_model: string;
+  counts: { chats: number };
+}
+
+export interface Folder {
+  id: string;
+  name: string;
+  position: number;
+}
+
+export interface Template {
+  id: string;
+  name: string;
+  text: string;
+}
+
+export interface Preferences {
+  language?: 'en' | 'de' | 'auto';
+  theme?: 'light' | 'dark' | 'auto';
+  instructions?: string;
+  settings?: ChatSettings;
+  [key: string]: unknown;
+}
+
+export interface Hit {
+  chat: string;
+  title: string;
+  message: string | null;
+  where: 'title' | 'content' | 'thinking';
+  snippet: string;
+}
+
+/// One event of an answer that is being written.
+export interface AnswerEvent {
+  type: 'thinking' | 'text' | 'state' | 'done' | 'failed';
+  text?: string;
+  message?: Message;
+}
+
+/// One event of /app/api/events.
+export interface Change {
+  type: 'hello' | 'chat' | 'message' | 'gone' | 'folders' | 'preferences' | 'models';
+  id?: string;
+  chat?: string;
+  started?: number;
+}

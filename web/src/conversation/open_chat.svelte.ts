@@ -1,0 +1,182 @@
+// The chat on the screen: its tree of messages, the branch that is read, and the answers that are being written.
+import { SvelteMap } from 'svelte/reactivity';
+import { api, ApiError, type AnswerRequest } from '../api/client';
+import { followAnswer } from '../api/follow';
+import type { AnswerEvent, Change, Chat, ChatSettings, Message } from '../api/types';
+import { app } from '../app.svelte';
+import { branch, childrenOf, newestLeaf, shownPath } from '../chats/tree';
+import { t } from '../texts/texts.svelte';
+
+/// What is known of an answer only while it is written.
+export interface Live {
+  began: number;           // by this page's clock
+  thinkingEnded: number | null;
+  thinkingTokens: number;
+}
+
+export class OpenChat {
+  chat = $state<Chat | null>(null);
+  messages = new SvelteMap<string, Message>();
+  live = new SvelteMap<string, Live>();
+  missing = $state(false);
+  status = $state('');  // for screen readers
+  readonly path = $derived(shownPath(this.messages, this.chat?.leaf ?? null));
+  readonly running = $derived(this.path.find((m) => m.status === 'running') ?? null);
+  readonly last = $derived(this.path.at(-1) ?? null);
+
+  private readonly end = new AbortController();
+  private readonly followed = new Set<string>();
+  private readonly forget: () => void;
+
+  constructor(readonly id: string) {
+    this.forget = app.onChange((change) => void this.changed(change));
+    void this.load();
+  }
+  close(): void {
+    this.forget();
+    this.end.abort();
+  }
+
+  async load(): Promise<void> {
+    try {
+      const { messages, ...chat } = await api.chat(this.id);
+      this.chat = chat;
+      const known = new Set(messages.map((m) => m.id));
+      for (const id of [...this.messages.keys()]) if (!known.has(id)) this.messages.delete(id);
+      for (const message of messages) this.put(message);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) this.missing = true;
+    }
+  }
+
+  /// A message that this page follows is not set back to what the server had stored of it.
+  private put(message: Message): void {
+    if (message.status === 'running' && this.followed.has(message.id)) return;
+    const shown = $state(message);
+    this.messages.set(message.id, shown);
+    if (message.status === 'running') void this.follow(message.id);
+  }
+
+  private async changed(change: Change): Promise<void> {
+    if (change.type === 'hello') return this.load();
+    if (change.id !== this.id && change.chat !== this.id) return;
+    if (change.type === 'gone' && change.id) {
+      if (change.id === this.id) this.missing = true;
+      else this.messages.delete(change.id);
+    } else if (change.type === 'chat' || change.type === 'message') await this.load();
+  }
+
+  private async follow(id: string): Promise<void> {
+    this.followed.add(id);
+    const live: Live = $state({ began: Date.now(), thinkingEnded: null, thinkingTokens: 0 });
+    this.live.set(id, live);
+    this.status = t('status_writing');
+    let fresh = true;
+    try {
+      for await (const event of followAnswer(id, this.end.signal)) {
+        const message = this.messages.get(id);
+        if (!message) break;
+        if (fresh && (event.type === 'text' || event.type === 'thinking')) {
+          // The stream tells everything from the start; what the server had stored is a part of it.
+          Object.assign(message, { content: '', thinking: '' });
+          fresh = false;
+        }
+        this.take(message, live, event);
+      }
+    } catch {
+      await this.load();
+    } finally {
+      this.followed.delete(id);
+      this.live.delete(id);
+    }
+    const message = this.messages.get(id);
+    this.status = message?.status === 'done' ? t('status_done') : t('status_stopped');
+    if (message?.status === 'running' && !this.end.signal.aborted) await this.load();
+  }
+
+  private take(message: Message, live: Live, event: AnswerEvent): void {
+    if (event.type === 'thinking') {
+      message.thinking = (message.thinking ?? '') + (event.text ?? '');
+      ++live.thinkingTokens;
+    } else if (event.type === 'text') {
+      live.thinkingEnded ??= Date.now();
+      message.content += event.text ?? '';
+    } else if (event.message) {
+      Object.assign(message, event.message);
+    } else if (event.type === 'failed') {
+      message.status = 'failed';
+      message.error = event.text ?? message.error ?? '';
+    }
+  }
+
+  private readonly settings = (): ChatSettings => this.chat?.settings ?? {};
+
+  private async answer(fields: AnswerRequest): Promise<void> {
+    const { model, ...settings } = this.settings();
+    const answer = await app.try(() => api.answer(this.id, { ...(model ? { model } : {}), settings, ...fields }));
+    if (answer) this.show(answer);
+  }
+  private show(message: Message): void {
+    this.put(message);
+    if (this.chat) this.chat.leaf = message.id;
+  }
+
+  /// A new message at the end of the branch, or as a sibling of the one that it replaces, and its answer.
+  async send(content: string, parent: string | null = this.last?.id ?? null): Promise<boolean> {
+    const message = await app.try(() => api.addMessage(this.id, { parent, role: 'user', content }));
+    if (!message) return false;
+    this.show(message);
+    await this.answer({ parent: message.id });
+    return true;
+  }
+  again(answer: Message): Promise<void> {
+    return this.answer({ parent: answer.parent! });
+  }
+  goOn(answer: Message): Promise<void> {
+    const prefix = { ...(answer.thinking ? { thinking: answer.thinking } : {}), content: answer.content };
+    return this.answer({ parent: answer.parent!, prefix });
+  }
+  /// From an edited thinking on.
+  rethink(answer: Message, thinking: string): Promise<void> {
+    return this.answer({ parent: answer.parent!, prefix: { thinking } });
+  }
+  /// The same seed and settings once more.
+  exactly(answer: Message): Promise<void> {
+    const { seed, settings } = answer.info ?? {};
+    const same = { ...settings, ...(seed !== undefined ? { seed: Number(seed) } : {}) };
+    return this.answer({ parent: answer.parent!, settings: same, ...(answer.model ? { model: answer.model } : {}) });
+  }
+  /// An answer whose text is changed by hand becomes a sibling.
+  async rewrite(answer: Message, content: string): Promise<void> {
+    const fields = { parent: answer.parent, role: answer.role, content, ...(answer.thinking ? { thinking: answer.thinking } : {}) };
+    const message = await app.try(() => api.addMessage(this.id, fields));
+    if (message) this.show(message);
+  }
+  async stop(): Promise<void> {
+    const message = this.running;
+    if (message) await app.try(() => api.stop(message.id));
+  }
+  async answerNow(message: Message): Promise<void> {
+    await app.try(() => api.answerNow(message.id));
+  }
+
+  siblings(message: Message): Message[] {
+    return childrenOf(this.messages, message.parent);
+  }
+  async turnTo(id: string): Promise<void> {
+    const leaf = newestLeaf(this.messages, id);
+    if (this.chat) this.chat.leaf = leaf;
+    await app.try(() => api.changeChat(this.id, { leaf }));
+  }
+  async remove(message: Message): Promise<void> {
+    if ((await app.try(() => api.deleteMessage(message.id))) === null) return;
+    const others = this.siblings(message).filter((m) => m.id !== message.id);
+    for (const id of branch(this.messages, message.id)) this.messages.delete(id);
+    const next = others.at(-1)?.id ?? message.parent;
+    if (next !== null) await this.turnTo(next);
+  }
+  async change(fields: Partial<Chat>): Promise<void> {
+    if (this.chat) Object.assign(this.chat, fields);
+    await app.change(this.id, fields);
+  }
+}

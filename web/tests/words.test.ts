@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest';
+import { asBlock } from '../src/conversation/attach';
+import { listPrice } from '../src/conversation/facts';
+import { grouped } from '../src/chats/groups';
+import { marked } from '../src/search/snippet';
+import { de } from '../src/texts/de';
+import { en } from '../src/texts/en';
+import type { Chat } from '../src/api/types';
+
+it('every language has every key, and the same fields in it', () => {
+  const fields = (text: string) => [...text.matchAll(/\{\w+\}/g)].map((m) => m[0]).sort();
+  expect(Object.keys(de)).toEqual(Object.keys(en));
+  for (const key of Object.keys(en) as (keyof typeof en)[]) expect(fields(de[key]), key).toEqual(fields(en[key]));
+});
+it('marks what was found', () => {
+  expect(marked('a \u0001b\u0002 c')).toEqual([{ text: 'a ', hit: false }, { text: 'b', hit: true }, { text: ' c', hit: false }]);
+  expect(marked('<b>\u0001')).toEqual([{ text: '<b>', hit: false }]);
+});
+it('a file with fences inside stays one block', () => {
+  expect(asBlock('a.MD', '```\nx\n```\n')).toBe('a.MD:\n````md\n```\nx\n```\n````');
+});
+it('sorts chats under their headings', () => {
+  const now = new Date(2026, 5, 15, 12).getTime(), day = 86_400_000;
+  const chat = (id: string, updated: number, pinned = false) => ({ id, updated, pinned }) as Chat;
+  const groups = grouped([chat('p', 0, true), chat('t', now), chat('y', now - day), chat('w', now - 4 * day), chat('o', 0)], now);
+  expect(groups.map((g) => g.name + g.chats[0]!.id)).toEqual(['pinnedp', 'todayt', 'yesterdayy', 'this_weekw', 'oldero']);
+});
+it('counts cached tokens at their own price', () => {
+  expect(listPrice(1e6, 0, 0)).toBeCloseTo(0.44);
+  expect(listPrice(1e6, 1e6, 1e6)).toBeCloseTo(1.334);
+});
