@@ -6,7 +6,7 @@ Parts, in any number (none: all of them):
   sanitizers  the same with AddressSanitizer and UndefinedBehaviorSanitizer
   tsan        the thread pool's, the scheduler's and the HTTP server's tests with ThreadSanitizer
   scripts     the tools' own tests (tests/scripts), the program as a person uses it (tests/e2e),
-              and other people's clients of the server (tests/clients)
+              other people's clients of the server (tests/clients), and the page in a browser (tests/web)
   checks      layers, format, clang-tidy
   fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones)
   neon        the kernels' test for 64-bit ARM, cross-compiled, under qemu-user
@@ -103,8 +103,8 @@ def google_tests(preset, only=None):
             for name, pattern in chosen.items() if name in found]
 
 
-def script_suites(folders=("tests/scripts", "tests/e2e", "tests/clients")):
-    """The Python tests: *_test.py of tests/scripts and tests/clients, and every .py of tests/e2e but helpers (_*.py)."""
+def script_suites(folders=("tests/scripts", "tests/e2e", "tests/clients", "tests/web")):
+    """The Python tests: *_test.py of these folders, and every .py of tests/e2e but helpers (_*.py)."""
     environment = {"FATHOM_SOURCE": str(ROOT), "FATHOM_BIN": str(BUILD / "release" / "src" / "fathom"),
                    "PYTHONPATH": str(ROOT / "tests" / "scripts")}
     paths = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
@@ -215,8 +215,9 @@ def run_quick():
             continue
         outcomes += [broken] if broken else []
         outcomes += run_all(google_tests("release", {name: "*" for name in names}))
-    touched = {folder for folder in ("tests/scripts", "tests/e2e", "tests/clients")
-               if paths and any(path.startswith((folder, "tools/") if folder == "tests/scripts" else folder)
+    beside = {"tests/scripts": "tools/", "tests/web": "web/"}
+    touched = {folder for folder in ("tests/scripts", "tests/e2e", "tests/clients", "tests/web")
+               if paths and any(path.startswith((folder, beside.get(folder, folder)))
                                 for path in paths)}
     for suite in script_suites(sorted(touched)):
         if left() < 20:

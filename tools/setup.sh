@@ -68,6 +68,8 @@ EOF
   echo "python3-venv holds the server's clients from PyPI"
   command -v node >/dev/null || echo "nodejs runs the server's clients from npm"
   command -v npm >/dev/null || echo "npm fetches them"
+  # Ubuntu's package only fetches a snap; the page's tests are skips there.
+  grep -qs '^ID=debian' /etc/os-release && echo "chromium shows the page to its tests"
   [ "$(uname -m)" = x86_64 ] || return 0
   cat <<EOF
 g++-aarch64-linux-gnu compiles the kernels for 64-bit ARM

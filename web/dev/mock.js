@@ -162,8 +162,8 @@ export function mockServer() {
   const real = process.env.FATHOM_URL;
   return {
     name: 'mock-server',
-    config: () => (real ? { server: { proxy: { '/app/api': real, '/v1': real } } } : {}),
+    config: () => (real ? { server: { proxy: { '/app/api': real, '/v1': real } }, preview: { proxy: { '/app/api': real, '/v1': real } } } : {}),
     configureServer: (server) => void (real || server.middlewares.use(handle)),
-    configurePreviewServer: (server) => void server.middlewares.use(handle),
+    configurePreviewServer: (server) => void (real || server.middlewares.use(handle)),
   };
 }

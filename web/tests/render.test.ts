@@ -17,6 +17,9 @@ it('turns pictures into links, so that nothing is fetched', () => {
   expect(html).not.toContain('<img');
   expect(html).toContain('>a cat</a>');
 });
+it('aligns cells by classes', () => {
+  expect(render('|a|b|\n|-:|-|\n|1|2|')).toMatch(/<td class="right">1<\/td>\s*<td>2<\/td>/);
+});
 it('finds formulas', () => {
   expect(render('a $x^2$ b')).toContain('<span class="math" data-tex="x^2">');
   expect(render('a \\(x\\) b \\[y\\]')).toContain('<span class="math" data-tex="y" data-display="1">');

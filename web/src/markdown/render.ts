@@ -23,6 +23,12 @@ rules.image = (tokens, index) => {
 };
 rules.table_open = () => '<div class="table" tabindex="0"><table>';
 rules.table_close = () => '</table></div>';
+// "text-align:right" as a class: the page's policy has no styles in attributes.
+rules.th_open = rules.td_open = (tokens, index, options, _env, self) => {
+  const token = tokens[index]!, align = /right|center/.exec(String(token.attrGet('style') ?? ''))?.[0];
+  token.attrs = align ? [['class', align]] : null;
+  return self.renderToken(tokens, index, options);
+};
 rules.fence = rules.code_block = (tokens, index) => {
   const token = tokens[index]!;
   const language = /^[\w+#.-]{1,30}/.exec(token.info.trim())?.[0] ?? '';
