@@ -109,14 +109,15 @@ std::shared_ptr<Database> open_store(const Settings& settings) {
   }
 }
 
-void describe(const LoadedModel& model, const std::string& name) {
+void describe(const LoadedModel& model) {
   const EngineInfo& info = model.engine().info();
   const size_t pages = model.engine().pool_bytes() / std::max<uint64_t>(model.engine().kv_layout().page_bytes, 1);
   for (const std::string& note : info.notes) print_err(sanitized(cat("note: ", note)) + "\n");
-  print_err(sanitized(cat(name, ": profile ", fathom::name(info.profile), ", cache ", fathom::name(info.cache_type),
-                          ", kernels ", info.kernels, ", ", info.threads, info.threads == 1 ? " thread" : " threads",
-                          ", ctx ", info.ctx, ", room for ", pages * 64, " tokens in all")) +
-            "\n");
+  print_err(
+      sanitized(cat(model.name(), ": profile ", fathom::name(info.profile), ", cache ", fathom::name(info.cache_type),
+                    ", kernels ", info.kernels, ", ", info.threads, info.threads == 1 ? " thread" : " threads",
+                    ", ctx ", info.ctx, ", room for ", pages * 64, " tokens in all")) +
+      "\n");
 }
 
 int serve(const ServeCommand& command, const Settings& settings) {
@@ -133,7 +134,14 @@ int serve(const ServeCommand& command, const Settings& settings) {
   std::vector<ModelAlias> aliases = aliases_of(command, models);
   ApiOptions options;
   options.max_requests = settings.count("max-requests").value_or(options.max_requests);
-  ModelHost host(std::move(models), {.max_requests = options.max_requests});
+  ModelHost host(std::move(models),
+                 {.max_requests = options.max_requests,
+                  .on_loaded =
+                      [&bar](const LoadedModel& model) {
+                        if (bar) bar->clear();
+                        describe(model);
+                      },
+                  .on_unloaded = [](const std::string& name) { print_err(sanitized(cat(name, ": unloaded\n"))); }});
   options.aliases = std::move(aliases);
   options.deepseek_strict = settings.text("deepseek-strict") == "on";
   if (const auto n = settings.count("max-tokens"))
@@ -151,11 +159,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
     api.handle(std::move(request), std::move(responder));
   });
-  if (!command.lazy) {
-    const std::shared_ptr<LoadedModel> model = host.acquire(first);
-    bar->clear();
-    describe(*model, first);
-  }
+  if (!command.lazy) host.acquire(first);
   bar.reset();
   api.count_http(server);
   server.start();

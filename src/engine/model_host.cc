@@ -51,50 +51,72 @@ std::shared_ptr<LoadedModel> ModelHost::acquire(std::string_view name) {
   return model;
 }
 
+std::shared_ptr<LoadedModel> ModelHost::reload(std::string_view name) {
+  const size_t index = index_of(name);
+  const std::unique_lock one(loading_, std::try_to_lock);
+  if (!one) return nullptr;
+  std::shared_ptr<LoadedModel> model = load(index);
+  std::shared_ptr<LoadedModel> old = model;  // freed without the lock
+  const std::lock_guard lock(mutex_);
+  slots_[index].last_used = ++clock_;
+  old.swap(slots_[index].model);
+  return model;
+}
+
+/// Options to load a model with beside those that are there.
+EngineOptions ModelHost::options_now(size_t index) {
+  EngineOptions options = models_[index].options;
+  std::vector<std::shared_ptr<LoadedModel>> living;  // freed without the lock
+  const std::lock_guard lock(mutex_);
+  std::erase_if(living_, [&](const std::weak_ptr<LoadedModel>& weak) {
+    std::shared_ptr<LoadedModel> model = weak.lock();
+    if (model) living.push_back(std::move(model));
+    return weak.expired();
+  });
+  for (const auto& model : living)  // what their pools may still take
+    options.promised_bytes +=
+        model->engine().pool_bytes() - model->stats_.used_pages * model->engine().kv_layout().page_bytes;
+  return options;
+}
+
 std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
   const HostedModel& m = models_[index];
   while (true) {
     try {
-      EngineOptions options = m.options;
-      {
-        // What the pools of the others may still take.
-        const std::lock_guard lock(mutex_);
-        for (const Slot& s : slots_)
-          if (s.model)
-            options.promised_bytes +=
-                s.model->engine().pool_bytes() - s.model->stats_.used_pages * s.model->engine().kv_layout().page_bytes;
-      }
-      std::unique_ptr<Engine> engine = Engine::load(m.path, options);
+      std::unique_ptr<Engine> engine = Engine::load(m.path, options_now(index));
       if (!m.chat_template.empty()) engine->set_chat_template(m.chat_template);
-      if (options_.log) options_.log(cat("loaded ", m.name));
-      return std::make_shared<LoadedModel>(m.name, std::move(engine));
+      auto model = std::make_shared<LoadedModel>(m.name, std::move(engine));
+      if (options_.on_loaded) options_.on_loaded(*model);
+      const std::lock_guard lock(mutex_);
+      living_.push_back(model);
+      return model;
     } catch (const ResourceError&) {
-      if (!unload_one()) throw;
+      if (!unload_one(index)) throw;
     }
   }
 }
 
-/// The least recently used of those that nobody holds. False: there is none.
-bool ModelHost::unload_one() {
+/// The least recently used of those that nobody holds, `rather_not` only where it is the last. False: there is none.
+bool ModelHost::unload_one(size_t rather_not) {
   std::shared_ptr<LoadedModel> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  Slot* oldest = nullptr;
+  const auto rank = [&](const Slot& s) { return std::pair(&s == &slots_[rather_not], s.last_used); };
+  Slot* first = nullptr;
   for (Slot& s : slots_)
-    if (s.model && s.model.use_count() == 1 && (!oldest || s.last_used < oldest->last_used)) oldest = &s;
-  if (!oldest) return false;
-  gone = std::move(oldest->model);
-  if (options_.log) options_.log(cat("unloaded ", models_[static_cast<size_t>(oldest - slots_.data())].name));
+    if (s.model && s.model.use_count() == 1 && (!first || rank(s) < rank(*first))) first = &s;
+  if (!first) return false;
+  gone = std::move(first->model);
+  if (options_.on_unloaded) options_.on_unloaded(gone->name());
   return true;
 }
 
 bool ModelHost::unload(std::string_view name) {
   const size_t index = index_of(name);
-  std::shared_ptr<LoadedModel> gone;
+  std::shared_ptr<LoadedModel> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  if (!slots_[index].model || slots_[index].model.use_count() != 1) return false;
   gone = std::move(slots_[index].model);
-  if (options_.log) options_.log(cat("unloaded ", name));
-  return true;
+  if (gone && options_.on_unloaded) options_.on_unloaded(gone->name());
+  return gone != nullptr;
 }
 
 Places ModelHost::try_reserve(size_t count) {

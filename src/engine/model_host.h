@@ -1,6 +1,7 @@
 // The models of a server: loaded when they are first asked for, unloaded when another needs the memory and nobody uses
-// them; and the one compute thread that answers all requests to all of them, a forward of each in turn. Any thread may
-// call what is here; listeners are called on the compute thread and must not block.
+// them, read anew when their files have changed; and the one compute thread that answers all requests to all of them, a
+// forward of each in turn. Any thread may call what is here; listeners are called on the compute thread and must not
+// block.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -98,8 +99,9 @@ class ModelHost {
  public:
   struct Options {
     size_t max_requests = 512;  ///< answers that run or wait, of all models; beyond them OverloadedError
-    /// Hears what is loaded and unloaded, on whatever thread does it.
-    std::function<void(const std::string& line)> log = {};
+    /// Hear of each model that is loaded, and unloaded, on whatever thread does it. They may be empty.
+    std::function<void(const LoadedModel&)> on_loaded = {};
+    std::function<void(const std::string& name)> on_unloaded = {};
   };
 
   /// Throws UsageError for two models of one name.
@@ -115,7 +117,12 @@ class ModelHost {
   std::shared_ptr<LoadedModel> acquire(std::string_view name);
   /// The same, but null where the model is not in memory.
   std::shared_ptr<LoadedModel> loaded(std::string_view name) const;
-  /// False: somebody uses it, or it is not in memory.
+  /// Reads the model's files anew: answers that run end with the weights that they began with, later ones get the new.
+  /// If that fails, what is there stays. Null: another model is being loaded. Throws as acquire does, ResourceError
+  /// with the numbers where answers need the old one and the new one does not fit beside it, with as large a context.
+  std::shared_ptr<LoadedModel> reload(std::string_view name);
+  /// Later requests do not find it in memory; it goes when the last answer that needs it has ended. False: it is not
+  /// there.
   bool unload(std::string_view name);
 
   /// All or none. Throws OverloadedError.
@@ -141,7 +148,8 @@ class ModelHost {
 
   size_t index_of(std::string_view name) const;
   std::shared_ptr<LoadedModel> load(size_t index);
-  bool unload_one();
+  EngineOptions options_now(size_t index);
+  bool unload_one(size_t rather_not);
   void compute();
   void begin(const std::shared_ptr<Generation>& generation);
   void step(LoadedModel& model);
@@ -153,9 +161,10 @@ class ModelHost {
 
   const std::vector<HostedModel> models_;
   const Options options_;
-  std::mutex loading_;        // one model at a time is loaded
-  mutable std::mutex mutex_;  // of slots_ and clock_
-  std::vector<Slot> slots_;   // as models_
+  std::mutex loading_;                              // one model at a time is loaded
+  mutable std::mutex mutex_;                        // of slots_, living_ and clock_
+  std::vector<Slot> slots_;                         // as models_
+  std::vector<std::weak_ptr<LoadedModel>> living_;  // and those that left their slots and run to the end
   uint64_t clock_ = 0;
 
   std::mutex inbox_mutex_;

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "engine/memory.h"
 #include "tests/testing.h"
 
 namespace fathom {
@@ -153,25 +154,129 @@ TEST_F(ModelHosts, WhoHasHeardTheEndCanAskAgain) {
   }
 }
 
-TEST_F(ModelHosts, AModelIsNotUnloadedUnderARequest) {
+TEST_F(ModelHosts, AnAnswerKeepsItsModelThoughItIsUnloaded) {
   ModelHost host({tiny("a"), tiny("b")}, {});
   EXPECT_EQ(host.loaded("a"), nullptr);
+  EXPECT_FALSE(host.unload("a")) << "not in memory";
   EXPECT_THROW(host.acquire("c"), Error);
+  const std::vector<TokenId> alone = ask(host, "a", 1, 10, 5).ids;
   std::promise<void> go;
   const auto ear = std::make_shared<Ear>([&, until = go.get_future().share()](Ear&) { until.wait(); });
+  std::weak_ptr<LoadedModel> watched;
   {
     const std::shared_ptr<LoadedModel> a = host.acquire("a");
     EXPECT_EQ(host.acquire("a"), a) << "loaded once";
-    host.submit(a, prepare_prompt(a->engine(), prompt_ids(0, 10)), options(1, 5), ear);
+    host.submit(a, prepare_prompt(a->engine(), prompt_ids(1, 10)), options(1, 5), ear);
+    watched = a;
   }
-  EXPECT_FALSE(host.unload("a")) << "an answer needs it";
-  go.set_value();
-  const std::vector<TokenId> ids = ear->wait().ids;
-  host.wait_until_idle();
-  while (!host.unload("a")) std::this_thread::yield();  // the compute thread lets go of it
+  EXPECT_TRUE(host.unload("a"));
   EXPECT_EQ(host.loaded("a"), nullptr);
+  EXPECT_FALSE(watched.expired()) << "an answer needs it";
+  go.set_value();
+  EXPECT_EQ(ear->wait().ids, alone);
+  while (!watched.expired()) std::this_thread::yield();  // the compute thread lets go of it
+  EXPECT_EQ(ask(host, "a", 1, 10, 5).ids, alone) << "loaded again";
+  EXPECT_EQ(ask(host, "b", 1, 10, 5).ids, alone) << "the same file";
+}
+
+/// A model whose file is one of two, put in place by a rename as `pull` does.
+class Reloads : public ModelHosts {
+ protected:
+  void SetUp() override {
+    ModelHosts::SetUp();
+    for (const char* name : kNames)
+      if (!std::filesystem::exists(testing::golden_dir() / "gguf" / name)) GTEST_SKIP() << "needs golden/gguf/" << name;
+    model_.path = folder_.path() / "model.gguf";
+  }
+  void put(bool second) const {
+    const auto aside = folder_.path() / "aside";
+    std::filesystem::copy_file(testing::golden_dir() / "gguf" / kNames[second], aside);
+    std::filesystem::permissions(aside, std::filesystem::perms::owner_all);
+    std::filesystem::rename(aside, model_.path);
+  }
+
+  static constexpr const char* kNames[] = {"qwen2-wide.Q8_0.gguf", "qwen2-wide.Q4_K_M.gguf"};
+  testing::TempDir folder_;
+  HostedModel model_ = tiny("a");
+};
+
+TEST_F(Reloads, UnderAnswersThatComeAndGo) {
+  constexpr size_t kThreads = 4, kEach = 12, kLength = 100;
+  std::vector<std::vector<TokenId>> alone[2];
+  for (const bool second : {false, true}) {
+    put(second);
+    ModelHost host({model_}, {});
+    for (size_t i = 0; i < kEach; ++i) alone[second].push_back(ask(host, "a", i, kLength, 8).ids);
+    ASSERT_TRUE(!second || alone[0] != alone[1]);
+  }
+  ModelHost host({model_}, {});
+  host.acquire("a");
+  std::atomic<size_t> answers = 0;
+  size_t reloads = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (size_t t = 0; t < kThreads; ++t)
+      threads.emplace_back([&, t] {
+        for (size_t i = 0; i < kEach; ++i, ++answers) {
+          if (t == 0 && i % 2) {  // one that is cancelled in between
+            const std::shared_ptr<LoadedModel> model = host.acquire("a");
+            host.submit(model, prepare_prompt(model->engine(), prompt_ids(9, 90)), options(i, 100),
+                        std::make_shared<Ear>())
+                ->cancel();
+          }
+          const std::vector<TokenId> ids = ask(host, "a", i, kLength, 8).ids;
+          EXPECT_TRUE(ids == alone[0][i] || ids == alone[1][i]) << "answer " << i << " is neither of the two models'";
+        }
+      });
+    for (; answers < kThreads * kEach; ++reloads) {
+      put(reloads % 2 != 0);
+      ASSERT_NE(host.reload("a"), nullptr);
+    }
+  }
+  EXPECT_GT(reloads, 3u);
+  host.wait_until_idle();
+  for (const bool second : {true, false}) {
+    put(second);
+    host.reload("a");
+    const Answer first = ask(host, "a", 3, kLength, 8), again = ask(host, "a", 3, kLength, 8);
+    EXPECT_EQ(first.ids, alone[second][3]);
+    EXPECT_EQ(first.stats.cached_tokens, 0u) << "no page of the old weights";
+    EXPECT_EQ(again.ids, alone[second][3]);
+    EXPECT_GT(again.stats.cached_tokens, 0u);
+  }
+}
+
+TEST_F(Reloads, AFileThatCannotBeReadLeavesWhatIsThere) {
+  put(false);
+  ModelHost host({model_}, {});
+  const std::shared_ptr<LoadedModel> before = host.acquire("a");
+  std::filesystem::resize_file(model_.path, 1000);
+  EXPECT_THROW(host.reload("a"), Error);
+  EXPECT_EQ(host.loaded("a"), before);
   EXPECT_EQ(ask(host, "a", 1, 10, 5).ids.size(), 5u);
-  EXPECT_EQ(ask(host, "b", 1, 10, 5).ids, ask(host, "a", 1, 10, 5).ids) << "the same file";
+  put(true);
+  EXPECT_NE(host.reload("a"), before);
+}
+
+TEST_F(Reloads, WhatDoesNotFitBesideTheOldIsRefusedWhileThatIsNeeded) {
+  put(false);
+  const uint64_t one = ModelHost({model_}, {}).acquire("a")->engine().pool_bytes() / model_.options.sequences;
+  // Each promises most of the memory to its pool, and takes none of it.
+  model_.options.sequences =
+      static_cast<size_t>(0.7 * static_cast<double>(available_memory_bytes()) / static_cast<double>(one));
+  ModelHost host({model_}, {});
+  std::shared_ptr<LoadedModel> before = host.acquire("a");
+  EXPECT_THROW(host.reload("a"), ResourceError);
+  EXPECT_EQ(host.loaded("a"), before);
+  // Who was put aside counts as long as it is there.
+  host.unload("a");
+  EXPECT_THROW(host.acquire("a"), ResourceError);
+  before.reset();
+  before = host.acquire("a");
+  const std::weak_ptr<LoadedModel> watched = before;
+  before.reset();
+  EXPECT_NE(host.reload("a"), nullptr) << "nobody needed the old one";
+  EXPECT_TRUE(watched.expired());
 }
 
 TEST_F(ModelHosts, AHostThatEndsTellsThoseThatWait) {

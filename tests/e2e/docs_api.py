@@ -74,6 +74,7 @@ PROMISES = [
     ("/embeddings", lambda test, reply: test.assertEqual([len(d["embedding"]) for d in reply["data"]], [64, 64])),
     ("/rerank", lambda test, reply: test.assertEqual(len(reply["results"]), 1)),
     ("/openapi.json", lambda test, reply: test.assertIn("/chat/completions", reply["paths"])),
+    ("load -d", lambda test, reply: test.assertEqual((reply["success"], reply["max_model_len"]), (True, 1024))),
     ("/models/", lambda test, reply: test.assertEqual(reply["id"], "deepseek-chat")),
     ("/models", lambda test, reply: test.assertTrue(reply["data"][0]["loaded"])),
     ("/apply-template", lambda test, reply: test.assertIn("Hi<|im_end|>", reply["prompt"])),

@@ -156,6 +156,18 @@ class Ends(unittest.TestCase):
                 self.assertEqual(alone.json()["model"], "second")
                 self.assertEqual(server.chat("Count to five.", seed=1, max_tokens=8).text, alone.text)
                 self.assertEqual((loaded()[self.model.stem], loaded()["second"]), (True, True))
+                # And put into memory, and out of it, at a client's wish.
+                done = server.post("/models/unload", model="second")
+                self.assertEqual((done.status, done.json()), (200, {"success": True, "model": "second"}))
+                self.assertEqual((loaded()[self.model.stem], loaded()["second"]), (True, False))
+                self.assertEqual(server.post("/models/unload", model="second").status, 400)
+                done = server.post("/models/load", model="second").json()
+                self.assertEqual((done["success"], done["max_model_len"], loaded()["second"]), (True, 512, True))
+                self.assertGreaterEqual(done["room_for_tokens"], 512)
+                done = server.post("/api/generate", model="second", keep_alive=0, stream=False).json()
+                self.assertEqual((done["done_reason"], loaded()["second"]), ("unload", False))
+                self.assertEqual(server.post("/models/load", model="third").status, 404)
+                self.assertEqual(server.post("/models/reload").error["param"], "model")
 
     def test_more_requests_than_may_wait(self):
         with Server(self.model, "--ctx", "2048", "--max-requests", "1") as server:

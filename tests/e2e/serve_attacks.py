@@ -5,6 +5,9 @@ import concurrent.futures
 import json
 import pathlib
 import re
+import shutil
+import tempfile
+import threading
 import unittest
 
 import _fathom
@@ -177,9 +180,70 @@ class Attacks(unittest.TestCase):
             else:
                 self.answered_or_refused(reply)
 
-    @unittest.skip("R9 a model reloaded under live requests: the server has no way to reload one")
     def test_r9_a_model_reloaded_under_live_requests(self):
-        pass
+        """The file is swapped for another chat template and another quantisation, and read anew, while answers stream and
+        are cancelled: each is that of one of the three, and who asks after a reload gets the new one's."""
+        with tempfile.TemporaryDirectory() as folder:
+            files = self.other_models(pathlib.Path(folder))
+            path = pathlib.Path(folder) / "model.gguf"
+
+            def put(file):
+                shutil.copy(file, path.with_suffix(".new"))
+                path.with_suffix(".new").rename(path)
+
+            put(files[0])
+            with Server(path, "--ctx", "1024", "--seed", "1") as server:
+                def reload(file):
+                    put(file)
+                    reply = server.post("/models/reload", model="model")
+                    self.assertEqual((reply.status, reply.json().get("max_model_len")), (200, 1024), reply.body)
+                    return server.post(CHAT, body=GOOD)
+
+                wanted = [reload(file).text for file in files]
+                self.assertEqual(len(set(wanted)), 3)
+                over, got = threading.Event(), []
+
+                def ask(way):
+                    while not over.is_set():
+                        if way == 0:
+                            with server.connect() as plain:
+                                plain.sendall(raw_post(CHAT, {**GOOD, "stream": True, "max_tokens": 900}))
+                                read_until(plain, b'{"')
+                        elif way == 1:
+                            got.append(server.post(CHAT, body=GOOD).text)
+                        else:
+                            chunks = server.stream(CHAT, **GOOD)
+                            self.assertEqual(chunks[-1]["choices"][0]["finish_reason"], "length")
+                            got.append("".join(c["choices"][0]["delta"].get("content", "") for c in chunks))
+
+                with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                    asking = [pool.submit(ask, way) for way in range(4)]
+                    try:
+                        for i in range(6):
+                            reply = reload(files[i % 3])
+                            self.assertEqual(reply.text, wanted[i % 3])
+                        path.with_suffix(".new").write_bytes(b"GGUF, but no more")
+                        path.with_suffix(".new").rename(path)
+                        self.refused(server.post("/models/reload", model="model"))
+                        self.assertEqual(server.post(CHAT, body=GOOD).text, wanted[2])
+                    finally:
+                        over.set()
+                    for one in asking:
+                        one.result()
+                self.assertGreater(len(got), 4)
+                self.assertEqual(set(got) - set(wanted), set())
+                # Pages of the old weights serve nobody.
+                self.assertGreater(server.post(CHAT, body=GOOD).json()["usage"]["prompt_cache_hit_tokens"], 0)
+                self.assertEqual(reload(files[2]).json()["usage"]["prompt_cache_hit_tokens"], 0)
+
+    def other_models(self, folder):
+        """The model, the same with another chat template, and in another quantisation."""
+        model = _fathom.chat_model()
+        other = model.read_bytes().replace(b"named SmolLM, trained by Hugging Face", b"named Dragon, trained by Hugging Face")
+        (folder / "template.gguf").write_bytes(other)
+        code, _, error = _fathom.run("quantize", model, folder / "quantised.gguf", "Q4_0", "--allow-requantize")
+        self.assertEqual(code, 0, error)
+        return [model, folder / "template.gguf", folder / "quantised.gguf"]
 
     def test_r12_line_breaks_reach_neither_headers_nor_events(self):
         evil = "x\r\nEvil: 1\r\n\r\ndata: evil\n\n"

@@ -115,6 +115,9 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/embeddings", &Api::embeddings},
       {"POST", "/rerank", &Api::rerank},
       {"GET", "/models", &Api::list_models},
+      {"POST", "/models/load", &Api::load_model},
+      {"POST", "/models/unload", &Api::unload_model},
+      {"POST", "/models/reload", &Api::reload_model},
       {"POST", "/tokenize", &Api::tokenize},
       {"POST", "/detokenize", &Api::detokenize},
       {"POST", "/apply-template", &Api::apply_template},
@@ -183,7 +186,7 @@ const HostedModel& Api::hosted(const std::string& name) const {
   return *found;
 }
 
-std::shared_ptr<LoadedModel> Api::model_of(const std::string& name, std::optional<bool>& thinking) {
+std::string Api::own_name(const std::string& name, std::optional<bool>& thinking) const {
   std::string own = name.empty() ? host_.models().front().name : name;
   const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);
   if (alias != options_.aliases.end()) {
@@ -196,7 +199,11 @@ std::shared_ptr<LoadedModel> Api::model_of(const std::string& name, std::optiona
     for (const ModelAlias& a : options_.aliases) names += ", " + a.name;
     throw not_found(cat("model: expected one of ", names, ", found '", name.substr(0, 200), "'"), "model_not_found");
   }
-  return host_.acquire(own);
+  return own;
+}
+
+std::shared_ptr<LoadedModel> Api::model_of(const std::string& name, std::optional<bool>& thinking) {
+  return host_.acquire(own_name(name, thinking));
 }
 
 void Api::run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
@@ -255,6 +262,7 @@ void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Re
     json::object entry{{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "fathom"}};
     if (name != root) entry["root"] = root;
     entry["loaded"] = model != nullptr;
+    entry["status"] = json::object{{"value", model ? "loaded" : "unloaded"}};  // llama-server's
     if (model) entry["max_model_len"] = model->engine().info().ctx;
     list.push_back(std::move(entry));
   };

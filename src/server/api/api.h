@@ -17,6 +17,8 @@
 
 namespace fathom {
 
+struct OllamaRequest;
+
 /// Another name for a model, perhaps with or without thinking.
 struct ModelAlias {
   std::string name, model;
@@ -68,7 +70,9 @@ class Api {
 
   void answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
-  /// The model that a request names, loaded; an alias puts its wish for thinking into `thinking`.
+  /// The host's name of the model that a request names; an alias puts its wish for thinking into `thinking`.
+  std::string own_name(const std::string& name, std::optional<bool>& thinking) const;
+  /// That model, loaded.
   std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);
   const HostedModel& hosted(const std::string& name) const;
   void run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
@@ -79,6 +83,9 @@ class Api {
   void embeddings(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void rerank(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void load_model(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void unload_model(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void reload_model(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
@@ -106,8 +113,7 @@ class Api {
   void anthropic_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_chat(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_generate(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
-  void ollama_run(GenerateRequest request, bool only_load, const std::shared_ptr<Responder>& responder,
-                  const MakeReply& make_reply);
+  void ollama_run(OllamaRequest request, const std::shared_ptr<Responder>& responder, const MakeReply& make_reply);
   void ollama_tags(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_ps(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);

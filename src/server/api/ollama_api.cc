@@ -132,18 +132,19 @@ json::array capabilities(const Engine& engine) {
 
 bool is_ollama(const HttpServerRequest& request) { return request.path.starts_with("/api/"); }
 
-void Api::ollama_run(GenerateRequest request, bool only_load, const std::shared_ptr<Responder>& responder,
-                     const MakeReply& make_reply) {
+void Api::ollama_run(OllamaRequest asked, const std::shared_ptr<Responder>& responder, const MakeReply& make_reply) {
+  GenerateRequest& request = asked.generate;
   ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
   std::optional<bool> thinking;
-  const std::shared_ptr<LoadedModel> model = model_of(request.model, thinking);
-  if (only_load) {
+  if (asked.unload) host_.unload(own_name(request.model, thinking));
+  const std::shared_ptr<LoadedModel> model = asked.unload ? nullptr : model_of(request.model, thinking);
+  if (asked.only_load) {
     json::object out{{"model", request.model}, {"created_at", utc_time(std::chrono::system_clock::now())}};
     if (chat && chat->messages.empty())
       out["message"] = json::object{{"role", "assistant"}, {"content", ""}};
     else
       out["response"] = "";
-    out["done"] = true, out["done_reason"] = "load";
+    out["done"] = true, out["done_reason"] = asked.unload ? "unload" : "load";
     return send_json(*responder, out);
   }
   if (chat && chat->thinking == true && !can_think(model->engine()))
@@ -155,15 +156,13 @@ void Api::ollama_run(GenerateRequest request, bool only_load, const std::shared_
 
 void Api::ollama_chat(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   const Clock::time_point started = Clock::now();
-  OllamaRequest r = read_ollama_chat(parse_json(request.body, "the body"));
-  ollama_run(std::move(r.generate), r.only_load, responder,
+  ollama_run(read_ollama_chat(parse_json(request.body, "the body")), responder,
              [&](ReplyContext context) { return make_ollama_chat_reply(std::move(context), started); });
 }
 
 void Api::ollama_generate(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   const Clock::time_point started = Clock::now();
-  OllamaRequest r = read_ollama_generate(parse_json(request.body, "the body"));
-  ollama_run(std::move(r.generate), r.only_load, responder,
+  ollama_run(read_ollama_generate(parse_json(request.body, "the body")), responder,
              [&](ReplyContext context) { return make_ollama_generate_reply(std::move(context), started); });
 }
 

@@ -56,7 +56,14 @@ void read_common(Fields& f, GenerateRequest& r) {
   r.top_logprobs = static_cast<size_t>(f.integer("top_logprobs", 0, kMostTopLogprobs).value_or(0));
   if (r.top_logprobs != 0 && !r.logprobs)
     throw wrong_field("top_logprobs", "top_logprobs: expected only together with logprobs: true");
-  f.silent({"keep_alive"});
+}
+
+/// keep_alive: 0, or a text such as "0s".
+bool wants_unloaded(Fields& f) {
+  const json::value* keep = f.any("keep_alive");
+  if (!keep) return false;
+  if (keep->is_string()) return keep->get_string() == "0" || keep->get_string() == "0s";
+  return *keep == 0 || *keep == 0.0;
 }
 
 void read_think(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
@@ -106,6 +113,7 @@ OllamaRequest read_ollama_chat(const json::value& body) {
   read_think(f, r, chat);
   const json::array* messages = f.array("messages");
   out.only_load = !messages || messages->empty();
+  out.unload = wants_unloaded(f) && out.only_load;
   if (!out.only_load) {
     json::array written;
     for (size_t i = 0; i < messages->size(); ++i)
@@ -134,8 +142,9 @@ OllamaRequest read_ollama_generate(const json::value& body) {
   r.suffix = f.string("suffix");
   if (r.suffix && r.suffix->empty()) r.suffix.reset();
   const bool raw = f.boolean("raw").value_or(false);
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
   out.only_load = prompt.empty() && !r.suffix;
+  out.unload = wants_unloaded(f) && out.only_load;
+  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
   if (raw || r.suffix) {
     r.prompt = prompt;
     return out;

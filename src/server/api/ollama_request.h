@@ -1,10 +1,11 @@
 // Ollama's requests -> GenerateRequest, because editors look for them. Sources: spec/api.md 5; the types of Ollama's
 // own client. Pure functions. Each throws ApiError naming the field.
 //
-//   - Streams are the default. keep_alive is accepted and means nothing: models stay until their memory is needed.
+//   - Streams are the default. keep_alive means nothing, for models stay until their memory is needed, but for 0 in a
+//     request without a prompt or messages, which unloads the model.
 //   - `options` that are not about the answer (num_ctx, num_gpu, num_thread, ...) are named in the warning header: how
 //     the server runs is the server's. num_predict -1 and -2: what the context leaves.
-//   - A request without a prompt or messages only loads the model.
+//   - Any other request without a prompt or messages only loads the model.
 #pragma once
 #include "server/api/request.h"
 
@@ -12,7 +13,8 @@ namespace fathom {
 
 struct OllamaRequest {
   GenerateRequest generate;
-  bool only_load = false;
+  bool only_load = false;  ///< no answer is wanted
+  bool unload = false;     ///< instead of loading it
 };
 
 OllamaRequest read_ollama_chat(const json::value& body);

@@ -29,6 +29,8 @@ FieldList operator+(FieldList a, const FieldList& b) {
 
 constexpr Field kModel = {"model", "string", "of /models; absent: the first"};
 
+constexpr Field kOneModel = {.name = "model", .type = "string", .about = "of /models", .required = true};
+
 FieldList sampling_fields() {
   return {
       {"temperature", "number", "absent: the model's own; 0: the most likely token", 0, 100},
@@ -167,6 +169,9 @@ std::vector<Description> descriptions() {
       {"/detokenize", "The text of token ids.", {kModel, {.name = "tokens", .type = "array", .required = true}}},
       {"/apply-template", "The exact prompt of a conversation.", chat_prompt_fields()},
       {"/models", "The models, and the other names for them."},
+      {"/models/load", "Puts a model into memory.", {kOneModel}},
+      {"/models/unload", "Out of memory, once the answers that need it have ended.", {kOneModel}},
+      {"/models/reload", "Reads a model's files anew; answers that run keep the old.", {kOneModel}},
       {"/health", "Whether the server is alive."},
       {"/ready", "200: it takes requests; 503: it finishes what runs."},
       {"/metrics", "Counters in Prometheus' text format.", {}, "text/plain"},
