@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/trimmed.h"
 #include "base/work.h"
 #include "cli/sanitize.h"
 
@@ -24,13 +25,6 @@ namespace {
 
 constexpr size_t kMostOutput = size_t{16} << 20, kMostErrors = size_t{64} << 10, kLastLines = 10;
 constexpr int kPollMs = 50;
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
 
 /// The last lines, indented.
 std::string last_lines(std::string_view text) {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
+#include "base/trimmed.h"
 #include "cli/answer_json.h"
 #include "cli/chat_file.h"
 #include "cli/commands.h"
@@ -32,11 +33,6 @@ class ChatListener final : public AnswerListener {
   AnswerView& view_;
   ProgressBar bar_{"reading the prompt", terminal_of(2)};
 };
-
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t\n");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t\n") - first + 1);
-}
 
 }  // namespace
 
@@ -81,7 +77,7 @@ int Chat::run() {
     if (input.kind == InputKind::kEnd) break;
     if (input.kind == InputKind::kInterruptEmpty) say("Leave with /quit or Ctrl-D.");
     if (input.kind != InputKind::kMessage) continue;
-    const std::string text = trimmed(input.text);
+    const std::string text(trimmed(input.text));
     if (text.empty()) continue;
     try {
       text[0] == '/' && text.find('\n') == std::string::npos ? slash(text) : ask(input.text);
@@ -134,7 +130,7 @@ bool Chat::make_room() {
     if (tokens < ctx) return true;
     say(cat("The conversation has ", tokens, " tokens, the context ", ctx, ": it does not fit."));
     const Input input = editor_.read_once("[d]rop the oldest exchange, start [n]ew with this question, [c]ancel? ");
-    const std::string choice = input.kind == InputKind::kMessage ? trimmed(input.text) : "c";
+    const std::string choice(input.kind == InputKind::kMessage ? trimmed(input.text) : "c");
     std::vector<Message> messages = conversation_->messages();
     if (choice == "d") {
       if (!drop_oldest_exchange(messages))

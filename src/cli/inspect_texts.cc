@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/trimmed.h"
 #include "cli/inspect_report.h"
 #include "formats/tokenizer_gguf.h"
 #include "formats/tokenizer_json.h"
@@ -144,12 +145,7 @@ void add_tokenizer(const ModelHeader& header, json::object& report) {
   report["chat_template"] = std::move(out);
 }
 
-std::string trimmed(std::string_view text) {
-  const auto drop = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '"' || c == '\''; };
-  while (!text.empty() && drop(text.front())) text.remove_prefix(1);
-  while (!text.empty() && drop(text.back())) text.remove_suffix(1);
-  return utf8_lossy(text);
-}
+std::string plain_value(std::string_view text) { return utf8_lossy(trimmed(text, " \t\r\"'")); }
 
 /// "key: value" lines between the two "---" at the top of a README.md; of a list its first item.
 std::map<std::string, std::string> front_matter(const fs::path& readme) {
@@ -161,13 +157,14 @@ std::map<std::string, std::string> front_matter(const fs::path& readme) {
   file.read(0, text.data(), text.size());
   std::istringstream lines(text);
   std::string line, key;
-  if (!std::getline(lines, line) || trimmed(line) != "---") return out;
-  while (std::getline(lines, line) && trimmed(line) != "---") {
+  if (!std::getline(lines, line) || plain_value(line) != "---") return out;
+  while (std::getline(lines, line) && plain_value(line) != "---") {
     const size_t colon = line.find(':');
     if (line.starts_with("- ") && !key.empty() && out[key].empty())
-      out[key] = trimmed(std::string_view(line).substr(2));
+      out[key] = plain_value(std::string_view(line).substr(2));
     else if (colon != std::string::npos && line.front() != ' ' && line.front() != '-')
-      out[key = trimmed(std::string_view(line).substr(0, colon))] = trimmed(std::string_view(line).substr(colon + 1));
+      out[key = plain_value(std::string_view(line).substr(0, colon))] =
+          plain_value(std::string_view(line).substr(colon + 1));
   }
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/trimmed.h"
 #include "cli/markdown_inline.h"
 
 namespace fathom {
@@ -9,11 +10,7 @@ namespace {
 
 enum class Align { kLeft, kCentre, kRight };
 
-std::string trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(" \t") - first + 1));
-}
+constexpr std::string_view kBlank = " \t";
 
 /// "---", ":--", "--:", ":-:"
 bool is_delimiter(const std::string& cell) {
@@ -69,19 +66,19 @@ std::vector<std::string> table_cells(std::string_view line) {
   std::vector<std::string> cells;
   std::string cell;
   bool in_code = false;
-  const std::string text = trimmed(line);
+  const std::string text(trimmed(line, kBlank));
   for (size_t i = !text.empty() && text[0] == '|' ? 1 : 0; i < text.size(); ++i) {
     if (text[i] == '`') in_code = !in_code;
     if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == '|') {
       cell += text[++i];
     } else if (text[i] == '|' && !in_code) {
-      cells.push_back(trimmed(cell));
+      cells.emplace_back(trimmed(cell, kBlank));
       cell.clear();
     } else {
       cell += text[i];
     }
   }
-  if (!trimmed(cell).empty()) cells.push_back(trimmed(cell));
+  if (!trimmed(cell, kBlank).empty()) cells.emplace_back(trimmed(cell, kBlank));
   return cells;
 }
 

@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/trimmed.h"
+
 namespace fathom {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
+constexpr std::string_view kBlank = " \t";
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -26,10 +24,10 @@ bool says_next(std::string_view parameters) {
   while (!parameters.empty()) {
     parameters.remove_prefix(1);  // the ';'
     const size_t end = parameters.find(';');
-    const std::string_view one = trimmed(parameters.substr(0, end));
+    const std::string_view one = trimmed(parameters.substr(0, end), kBlank);
     const size_t equals = one.find('=');
-    if (equals != std::string_view::npos && lower(trimmed(one.substr(0, equals))) == "rel") {
-      std::string values = lower(trimmed(one.substr(equals + 1)));
+    if (equals != std::string_view::npos && lower(trimmed(one.substr(0, equals), kBlank)) == "rel") {
+      std::string values = lower(trimmed(one.substr(equals + 1), kBlank));
       std::replace(values.begin(), values.end(), '"', ' ');
       if ((" " + values + " ").find(" next ") != std::string::npos) return true;
     }
@@ -50,7 +48,7 @@ std::optional<std::string> next_link(std::string_view header) {
     const std::string_view target = header.substr(open + 1, close - open - 1);
     header.remove_prefix(close + 1);
     const size_t end = header.find(',');
-    const std::string_view parameters = trimmed(header.substr(0, end));
+    const std::string_view parameters = trimmed(header.substr(0, end), kBlank);
     if (parameters.starts_with(';') && says_next(parameters)) return std::string(target);
     if (end == std::string_view::npos) return std::nullopt;
     header.remove_prefix(end);
@@ -58,7 +56,7 @@ std::optional<std::string> next_link(std::string_view header) {
 }
 
 std::optional<uint64_t> retry_after_s(std::string_view header, int64_t now_s) {
-  header = trimmed(header);
+  header = trimmed(header, kBlank);
   if (const std::optional<uint64_t> seconds = decimal(header)) return seconds;
   const std::string date(header);
   const time_t when = curl_getdate(date.c_str(), nullptr);
@@ -67,9 +65,9 @@ std::optional<uint64_t> retry_after_s(std::string_view header, int64_t now_s) {
 }
 
 std::optional<ContentRange> content_range(std::string_view header) {
-  header = trimmed(header);
+  header = trimmed(header, kBlank);
   if (lower(header.substr(0, 6)) != "bytes ") return std::nullopt;
-  header = trimmed(header.substr(6));
+  header = trimmed(header.substr(6), kBlank);
   const size_t dash = header.find('-'), slash = header.find('/');
   if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
   const auto first = decimal(header.substr(0, dash)), last = decimal(header.substr(dash + 1, slash - dash - 1));
@@ -82,7 +80,7 @@ std::optional<ContentRange> content_range(std::string_view header) {
 }
 
 std::optional<std::string> strong_etag(std::string_view header) {
-  header = trimmed(header);
+  header = trimmed(header, kBlank);
   const bool quoted = header.size() >= 2 && header.size() <= 256 && header.front() == '"' && header.back() == '"';
   if (!quoted) return std::nullopt;
   for (const char c : header.substr(1, header.size() - 2))

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/trimmed.h"
 #include "tasks/draw.h"
 
 namespace fathom {

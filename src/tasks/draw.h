@@ -34,12 +34,4 @@ constexpr Split split_of(std::string_view problem, uint64_t one_in) {
   return h % one_in == 0 ? Split::kHeldOut : Split::kTrain;
 }
 
-/// `text` without white space (as ASCII has it) at both ends.
-constexpr std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
-
 }  // namespace fathom

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/trimmed.h"
 #include "tasks/countdown.h"
 #include "tasks/draw.h"
 

@@ -158,7 +158,11 @@ struct Tokenizer::Parts {
         bpe(vocab, make_merges(spec, vocab), spec.ignore_merges),
         added(make_added(spec)),
         pretokenizer(make_pretokenizer(spec.pre, spec.patterns)),
-        nfc(spec.nfc) {}
+        nfc(spec.nfc) {
+    for (size_t id = 0; id < spec.tokens.size(); ++id)
+      longest = std::max(longest, vocab.bytes(static_cast<TokenId>(id)).size());
+    for (size_t b = 0; b < has_token.size(); ++b) has_token[b] = bpe.byte_token(static_cast<uint8_t>(b)) >= 0;
+  }
 
   /// Appends the ids of text that holds no added token.
   void encode_plain(std::string_view text, std::vector<TokenId>& out, BpeScratch& scratch) const {
@@ -192,6 +196,8 @@ struct Tokenizer::Parts {
   AddedTokens added;
   std::unique_ptr<const Pretokenizer> pretokenizer;
   bool nfc;
+  size_t longest = 1;                 // token, in bytes
+  std::array<bool, 256> has_token{};  // of bytes; others are left out
   ScratchPool pool;
 };
 
@@ -251,6 +257,23 @@ std::vector<TokenId> Tokenizer::encode_ranges(std::string_view text, std::span<c
   parts_->encode_plain(text.substr(done), out, *scratch);
   parts_->pool.give_back(std::move(scratch));
   return out;
+}
+
+size_t Tokenizer::fewest_tokens(std::span<const TextPiece> pieces) const {
+  // NFC leaves a text of smaller bytes alone, and makes at most three of one: three jamo are a syllable.
+  constexpr uint8_t kFirstChanged = 0xCC;
+  constexpr size_t kMostComposed = 3;
+  size_t bytes = 0;
+  for (const TextPiece& piece : pieces) {
+    size_t n = 0;
+    bool may_change = false;
+    for (const char c : piece.text) {
+      n += parts_->has_token[static_cast<uint8_t>(c)] ? 1 : 0;
+      may_change |= static_cast<uint8_t>(c) >= kFirstChanged;
+    }
+    bytes += parts_->nfc && may_change ? n / kMostComposed : n;
+  }
+  return bytes / parts_->longest;
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {

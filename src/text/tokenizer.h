@@ -43,6 +43,10 @@ class Tokenizer {
   /// everything else is cut and merged as if the pieces were one text.
   std::vector<TokenId> encode(std::span<const TextPiece> pieces) const;
 
+  /// A lower bound of how many ids encode() gives for the joined text, by the longest token, for a small part of its
+  /// time: texts that are far too long need not be encoded to be refused.
+  size_t fewest_tokens(std::span<const TextPiece> pieces) const;
+
   /// The text of `ids`: bytes joined, then read as UTF-8 with U+FFFD for what is invalid. `skip_special` leaves out
   /// control tokens, not user-defined ones. Throws Error for an id out of range.
   std::string decode(std::span<const TokenId> ids, bool skip_special = false) const;

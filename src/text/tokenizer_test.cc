@@ -307,6 +307,26 @@ TEST(Tokenizer, SmallOneFollowsItsSpec) {
   EXPECT_TRUE(t.spec().merges.empty());
 }
 
+TEST(Tokenizer, NoTextHasFewerTokensThanThat) {
+  std::mt19937_64 random(11);
+  TokenizerSpec spec = small_spec();
+  for (const bool nfc : {false, true}) {
+    spec.nfc = nfc;
+    const Tokenizer t(spec);
+    for (int round = 0; round < 200; ++round) {
+      std::string text;
+      for (size_t n = random() % 60; n > 0; --n) {
+        constexpr char32_t kSome[] = {U'a', U'b', U'\u0301', U'\u1112', U'\u1161', U'\u11A8', U'e', U'中'};
+        random() % 10 == 0 ? text += static_cast<char>(random()) : (append_utf8(text, kSome[random() % 8]), text);
+      }
+      const TextPiece piece{text, true};
+      EXPECT_LE(t.fewest_tokens({&piece, 1}), t.encode({&piece, 1}).size()) << text;
+    }
+  }
+  const TextPiece long_one{std::string(6000, 'x'), false};
+  EXPECT_EQ(Tokenizer(spec).fewest_tokens({&long_one, 1}), 1000u);  // "<end>s" is the longest token
+}
+
 TEST(Tokenizer, InconsistentSpecsAreErrors) {
   const std::vector<std::function<void(TokenizerSpec&)>> breakages = {
       [](TokenizerSpec& s) { s.kinds.pop_back(); },

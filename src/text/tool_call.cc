@@ -2,17 +2,12 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/trimmed.h"
 
 namespace fathom {
 namespace {
 
 constexpr std::string_view kSpace = " \t\r\n";
-
-std::string_view trimmed(std::string_view text, std::string_view chars = kSpace) {
-  const size_t begin = text.find_first_not_of(chars);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(chars) + 1 - begin);
-}
 
 std::optional<json::value> parsed_object(std::string_view text) {
   try {

@@ -3,18 +3,13 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/trimmed.h"
 
 namespace fathom {
 namespace {
 
 constexpr std::string_view kOpen = "<think>", kClose = "</think>", kSpace = " \t\r\n";
 constexpr std::string_view kStandIn = "fathomStandsInForTheAnswer";  // a word that templates leave as it is
-
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
 
 std::string_view without_leading(std::string_view text, std::string_view characters) {
   return text.substr(std::min(text.find_first_not_of(characters), text.size()));

@@ -68,6 +68,7 @@ PROMISES = [
     ("/messages", lambda test, reply: test.assertEqual((reply["type"], reply["role"]), ("message", "assistant"))),
     ("/api/chat", lambda test, reply: test.assertTrue(reply["done"] and reply["message"]["content"] is not None)),
     ("/api/generate", lambda test, reply: test.assertTrue(reply["done"] and reply["eval_count"])),
+    ("/api/embed", lambda test, reply: test.assertEqual(len(reply["embeddings"]), 2)),
     ("/api/tags", lambda test, reply: test.assertTrue(reply["models"][0]["name"])),
     ("/api/ps", lambda test, reply: test.assertTrue(reply["models"])),
     ("/api/version", lambda test, reply: test.assertTrue(reply["version"])),

@@ -26,7 +26,8 @@ void append(json::object& message, std::string_view key, std::string_view text) 
 
 }  // namespace
 
-std::string read_anthropic_text(const json::value& content, const std::string& path) {
+std::string read_anthropic_text(const json::value& content, const std::string& path,
+                                std::vector<std::string>& warnings) {
   if (content.is_string()) return std::string(content.get_string());
   if (!content.is_array())
     throw wrong_field(path,
@@ -37,6 +38,8 @@ std::string read_anthropic_text(const json::value& content, const std::string& p
     if (const std::string type = block.string("type").value_or(""); type != "text") wrong_type(block, "text", type);
     if (i != 0) text += "\n";
     text += required_string(block, "text");
+    block.silent({"cache_control"});
+    block.name_left_over(warnings);
   }
   return text;
 }
@@ -64,9 +67,9 @@ void AnthropicMessages::add(const json::value& message, const std::string& path)
                       cat(f.path("role"), ": expected user or assistant, found '", role.substr(0, 60), "'"));
   const json::value* content = f.any("content");
   if (!content) throw wrong_field(f.path("content"), cat(f.path("content"), ": expected a string, found none"));
-  for (std::string& name : f.left_over()) warnings_.push_back(std::move(name));
+  f.name_left_over(warnings_);
   if (content->is_string() || role == "system") {
-    std::string text = read_anthropic_text(*content, f.path("content"));
+    std::string text = read_anthropic_text(*content, f.path("content"), warnings_);
     return role == "assistant" ? append(assistant(), "content", text) : add_text(role, std::move(text));
   }
   if (!content->is_array())
@@ -76,6 +79,8 @@ void AnthropicMessages::add(const json::value& message, const std::string& path)
     Fields block(content->get_array()[i], cat(f.path("content"), "[", i, "]"));
     const std::string type = required_string(block, "type");
     role == "user" ? add_user_block(block, type) : add_assistant_block(block, type);
+    block.silent({"cache_control"});
+    block.name_left_over(warnings_);
   }
 }
 
@@ -90,13 +95,15 @@ void AnthropicMessages::add_assistant_block(Fields& block, const std::string& ty
     append(assistant(), "content", required_string(block, "text"));
   } else if (type == "thinking") {
     const std::string thinking = required_string(block, "thinking");
+    const std::string signed_by = block.string("signature").value_or("");
     if (thinking.empty()) return;
     if (assistant().contains("reasoning_content"))  // of a step before, in the same turn: each is signed by itself
       out_.push_back({{"role", "assistant"}, {"content", ""}});
     assistant()["reasoning_content"] = thinking;
-    thinking_.push_back({out_.size() - 1, block.string("signature").value_or(""), block.path("signature")});
+    thinking_.push_back({out_.size() - 1, signed_by, block.path("signature")});
   } else if (type == "redacted_thinking") {
-    warnings_.push_back(block.path("type"));
+    block.silent({"data"});
+    if (warnings_.size() < kMostNamed) warnings_.push_back(block.path("type"));
   } else if (type == "tool_use") {
     add_tool_use(block);
   } else {
@@ -125,7 +132,7 @@ void AnthropicMessages::add_tool_result(Fields& block) {
                                                      "found '",
                                                      id.substr(0, 100), "'"));
   const json::value* content = block.any("content");
-  std::string text = content ? read_anthropic_text(*content, block.path("content")) : "";
+  std::string text = content ? read_anthropic_text(*content, block.path("content"), warnings_) : "";
   if (block.boolean("is_error").value_or(false)) text = "Error: " + text;  // templates have no other way to say it
   out_.push_back({{"role", "tool"}, {"content", text}, {"tool_call_id", id}, {"name", name->second}});
   same_turn_ = false;

@@ -13,7 +13,8 @@
 namespace fathom {
 
 /// A string, or a list of text blocks, joined by line breaks. Throws ApiError naming `path` for anything else.
-std::string read_anthropic_text(const json::value& content, const std::string& path);
+std::string read_anthropic_text(const json::value& content, const std::string& path,
+                                std::vector<std::string>& warnings);
 
 class AnthropicMessages {
  public:

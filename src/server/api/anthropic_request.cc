@@ -9,8 +9,6 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kMostTokens = 1 << 30;
-
 /// {name, description, input_schema} -> OpenAI's form, which ChatPrompt wants.
 json::array read_anthropic_tools(const json::array& tools, std::vector<std::string>& warnings) {
   if (tools.size() > kMostTools)
@@ -37,7 +35,7 @@ json::array read_anthropic_tools(const json::array& tools, std::vector<std::stri
     function["parameters"] = *schema;
     if (const auto strict = tool.boolean("strict")) function["strict"] = *strict;
     tool.silent({"cache_control"});
-    for (std::string& left : tool.left_over()) warnings.push_back(std::move(left));
+    tool.name_left_over(warnings);
     out.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   return out;
@@ -65,6 +63,7 @@ void read_tool_choice(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
       throw wrong_field("tool_choice.name",
                         cat("tool_choice.name: expected one of the tools, found '", r.tool_name.substr(0, 140), "'"));
   }
+  o.name_left_over(r.warnings);
   if (r.tool_use == ToolUse::kRequired && chat.tools.empty())
     throw wrong_field("tool_choice", "tool_choice: expected tools to choose from, found none");
   if (r.tool_use == ToolUse::kNone) chat.tools.clear();
@@ -80,7 +79,7 @@ void read_thinking(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
     chat.thinking = type != "disabled";
     if (const auto n = o.integer("budget_tokens", 0, kMostTokens); n && *chat.thinking)
       r.thinking_budget = static_cast<size_t>(*n);
-    for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+    o.name_left_over(r.warnings);
     if (r.thinking_budget && r.max_tokens && *r.thinking_budget >= *r.max_tokens)
       throw wrong_field("thinking.budget_tokens",
                         cat("thinking.budget_tokens: expected less than max_tokens, which is ", *r.max_tokens,
@@ -95,6 +94,7 @@ void read_schema(const json::value& format, const std::string& path, GenerateReq
   const json::value* schema = o.any("schema");
   if (!schema) throw wrong_field(o.path("schema"), cat(o.path("schema"), ": expected a schema, found none"));
   r.form = {.kind = AnswerForm::Kind::kSchema, .schema = *schema};
+  o.name_left_over(r.warnings);
 }
 
 /// output_config: {effort, format}, and output_format, which it replaced.
@@ -106,7 +106,7 @@ void read_output(Fields& f, GenerateRequest& r, const ChatPrompt& chat) {
       if (chat.thinking != false && !r.thinking_budget) r.thinking_budget = wish.budget;
     }
     if (const json::value* format = o.any("format")) read_schema(*format, o.path("format"), r);
-    for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+    o.name_left_over(r.warnings);
   }
   if (const json::value* format = f.any("output_format")) read_schema(*format, "output_format", r);
 }
@@ -124,7 +124,7 @@ void read_sampling(Fields& f, GenerateRequest& r) {
 json::array read_conversation(Fields& f, GenerateRequest& r, const ThinkingSignature& signature) {
   AnthropicMessages messages(signature, r.warnings);
   if (const json::value* system = f.any("system")) {
-    std::string text = read_anthropic_text(*system, "system");
+    std::string text = read_anthropic_text(*system, "system", r.warnings);
     if (!text.empty()) messages.system(std::move(text));
   }
   const json::array* list = f.array("messages");
@@ -149,7 +149,7 @@ GenerateRequest read_request(const json::value& body, const ThinkingSignature& s
   read_output(f, r, chat);
   read_tool_choice(f, r, chat);
   f.silent({"metadata", "cache_control"});
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
+  f.name_left_over(r.warnings);
   r.prompt = std::move(chat);
   return r;
 }

@@ -18,14 +18,15 @@
 namespace fathom {
 namespace {
 
-void send_json(Responder& responder, const json::value& value, int status = 200) {
-  responder.send(status, "application/json", to_json(value));
+void send_json(Responder& responder, const json::value& value, int status = 200, HttpHeaders headers = {}) {
+  responder.send(status, "application/json", to_json(value), std::move(headers));
 }
 
 /// In the words of the protocol that the request speaks.
 void send_error(const HttpServerRequest& request, Responder& responder, const ApiError& error) {
   HttpHeaders headers;
   if (error.retry_after_s) headers.emplace_back("Retry-After", std::to_string(*error.retry_after_s));
+  if (!error.allow.empty()) headers.emplace_back("Allow", error.allow);
   const bool anthropic = is_anthropic(request);
   if (anthropic) headers.emplace_back("request-id", request.id);
   const json::object body = anthropic            ? anthropic_error(error, request.id)
@@ -37,15 +38,17 @@ void send_error(const HttpServerRequest& request, Responder& responder, const Ap
 
 constexpr std::string_view kAnswers = "/chat/completions/";
 
-/// Whether a path is a route's, whose {id} is one part of a path.
-bool matches(std::string_view route, std::string_view path) {
-  const size_t open = route.find("{id}");
-  if (open == std::string_view::npos) return route == path;
-  const std::string_view before = route.substr(0, open), behind = route.substr(open + 4);
-  if (path.size() <= before.size() + behind.size() || !path.starts_with(before) || !path.ends_with(behind))
-    return false;
-  path = path.substr(open, path.size() - before.size() - behind.size());
-  return path.find('/') == std::string_view::npos;
+/// Whether a path has a route's form: {id} stands for one of its parts, {+name} at the end for one or more.
+bool has_form(std::string_view path, std::string_view route) {
+  for (size_t open = route.find('{'); open != std::string_view::npos; open = route.find('{')) {
+    if (!path.starts_with(route.substr(0, open))) return false;
+    path.remove_prefix(open);
+    if (path.empty() || path.front() == '/') return false;
+    if (route[open + 1] == '+') return true;
+    route.remove_prefix(route.find('}', open) + 1);
+    path.remove_prefix(std::min(path.find('/'), path.size()));
+  }
+  return path == route;
 }
 
 }  // namespace
@@ -53,8 +56,8 @@ bool matches(std::string_view route, std::string_view path) {
 HttpHeaders warning_headers(const std::vector<std::string>& fields) {
   if (fields.empty()) return {};
   std::string names;
-  for (size_t i = 0; i < fields.size() && i < 20; ++i) names += (i ? ", " : "") + fields[i].substr(0, 64);
-  if (fields.size() > 20) names += ", ...";
+  for (size_t i = 0; i < fields.size() && i < kMostNamed; ++i) names += (i ? ", " : "") + fields[i].substr(0, 64);
+  if (fields.size() > kMostNamed) names += ", ...";
   return {{kIgnoredHeader, names}};
 }
 
@@ -70,7 +73,7 @@ std::string path_id(const HttpServerRequest& request) {
   return std::string(path.substr(0, path.find('/')));
 }
 
-Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)), workers_(options_.workers) {
+Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(options)) {
   if (!options_.store) options_.store = std::make_shared<Database>(":memory:");
   responses_ = std::make_shared<ResponseStore>(options_.store, ResponseStore::Bounds{});
   files_ = std::make_shared<FileStore>(options_.store, FileStore::Bounds{});
@@ -84,6 +87,7 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
     if (std::ranges::count(options_.aliases, a.name, &ModelAlias::name) > 1)
       throw UsageError(cat("alias ", a.name, ": expected it once"));
   }
+  options_.defaults.workers = std::make_shared<Workers>(options_.workers);
   start_batches();
 }
 
@@ -92,11 +96,17 @@ void Api::drain() {
   batch_runner_->pause();
 }
 
-Api::~Api() = default;
+Api::~Api() {
+  batch_runner_.reset();  // it asks the workers
+  if (options_.defaults.workers) options_.defaults.workers->stop();
+}
 
 const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> kRoutes = {
       {"POST", "/chat/completions", &Api::chat_completions},
+      {"GET", "/chat/completions/{id}", &Api::one_answer},
+      {"POST", "/chat/completions/{id}/answer-now", &Api::one_answer},
+      {"POST", "/chat/completions/{id}/cancel", &Api::one_answer},
       {"POST", "/completions", &Api::completions},
       {"POST", "/responses", &Api::responses},
       {"GET", "/responses/{id}", &Api::one_response},
@@ -118,6 +128,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/models/load", &Api::load_model},
       {"POST", "/models/unload", &Api::unload_model},
       {"POST", "/models/reload", &Api::reload_model},
+      {"GET", "/models/{+name}", &Api::list_models},
       {"POST", "/tokenize", &Api::tokenize},
       {"POST", "/detokenize", &Api::detokenize},
       {"POST", "/apply-template", &Api::apply_template},
@@ -126,8 +137,10 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/anthropic/v1/messages", &Api::anthropic_messages},
       {"POST", "/anthropic/v1/messages/count_tokens", &Api::anthropic_count_tokens},
       {"GET", "/anthropic/v1/models", &Api::anthropic_models},
+      {"GET", "/anthropic/v1/models/{+name}", &Api::anthropic_models},
       {"POST", "/api/chat", &Api::ollama_chat},
       {"POST", "/api/generate", &Api::ollama_generate},
+      {"POST", "/api/embed", &Api::ollama_embed},
       {"GET", "/api/tags", &Api::ollama_tags},
       {"GET", "/api/ps", &Api::ollama_ps},
       {"POST", "/api/show", &Api::ollama_show},
@@ -152,7 +165,8 @@ void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder
   if (const std::string_view path = bare(request.path);
       path == "/health" || path == "/ready" || path == "/metrics" || is_web_file(path))
     return answer(request, responder);
-  workers_.post([this, request = std::move(request), responder = std::move(responder)] { answer(request, responder); });
+  options_.defaults.workers->post(
+      [this, request = std::move(request), responder = std::move(responder)] { answer(request, responder); });
 }
 
 void Api::answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -165,18 +179,19 @@ void Api::answer(const HttpServerRequest& request, const std::shared_ptr<Respond
 
 void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   const std::string_view path = bare(request.path);
-  bool known = false;
+  std::string methods;
   for (const Route& route : routes()) {
-    if (!matches(route.path, path)) continue;
-    known = true;
+    if (!has_form(path, route.path)) continue;
+    methods += cat(methods.empty() ? "" : ", ", route.method, route.method == std::string_view("GET") ? ", HEAD" : "");
     if (request.method == route.method || (request.method == "HEAD" && route.method == std::string_view("GET")))
       return (this->*route.call)(request, responder);
   }
   if (send_web_file(request, *responder)) return;
-  if (path.starts_with(kAnswers)) return one_answer(request, responder);
-  if (request.method == "GET" && path.starts_with("/models/")) return list_models(request, responder);
-  if (request.method == "GET" && path.starts_with("/anthropic/v1/models/")) return anthropic_models(request, responder);
-  if (known) throw ApiError(405, cat(request.method, " is not for ", request.path));
+  if (!methods.empty()) {
+    ApiError error(405, cat(request.method, " is not for ", request.path));
+    error.allow = methods;
+    throw error;
+  }
   throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
 }
 
@@ -243,15 +258,19 @@ void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Re
 }
 
 void Api::embeddings(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  const EmbeddingRequest r = read_embedding_request(parse_json(request.body, "the body"));
+  EmbeddingRequest r = read_embedding_request(parse_json(request.body, "the body"));
   std::optional<bool> thinking;
-  answer_embeddings(host_, model_of(r.model, thinking), r, options_.defaults, responder, warning_headers(r.warnings));
+  const HttpHeaders headers = warning_headers(r.warnings);
+  std::shared_ptr<LoadedModel> model = model_of(r.model, thinking);
+  answer_embeddings(host_, std::move(model), std::move(r), options_.defaults, responder, headers);
 }
 
 void Api::rerank(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  const RerankRequest r = read_rerank_request(parse_json(request.body, "the body"));
+  RerankRequest r = read_rerank_request(parse_json(request.body, "the body"));
   std::optional<bool> thinking;
-  answer_rerank(host_, model_of(r.model, thinking), r, options_.defaults, responder, warning_headers(r.warnings));
+  const HttpHeaders headers = warning_headers(r.warnings);
+  std::shared_ptr<LoadedModel> model = model_of(r.model, thinking);
+  answer_rerank(host_, std::move(model), std::move(r), options_.defaults, responder, headers);
 }
 
 void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -280,12 +299,14 @@ void Api::tokenize(const HttpServerRequest& request, const std::shared_ptr<Respo
   const json::value body = parse_json(request.body, "the body");
   std::optional<bool> thinking;
   std::vector<TokenId> ids;
+  std::vector<std::string> warnings;
   std::shared_ptr<LoadedModel> model;
   if (body.is_object() && body.get_object().contains("messages")) {
     GenerateRequest r = read_chat_request(body, {});
     ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
     model = model_of(r.model, chat.thinking);
     ids = model->engine().tokenizer().encode(prompt_text(model->engine(), r));
+    warnings = std::move(r.warnings);
   } else {
     Fields f(body);
     model = model_of(f.string("model").value_or(""), thinking);
@@ -295,10 +316,12 @@ void Api::tokenize(const HttpServerRequest& request, const std::shared_ptr<Respo
     const bool special = f.boolean("add_special").value_or(false) || f.boolean("add_special_tokens").value_or(false);
     ids = model->engine().tokenizer().encode(
         *text, {.parse_special = f.boolean("parse_special").value_or(false), .add_special = special});
+    f.name_left_over(warnings);
   }
   const json::array list(ids.begin(), ids.end());
   send_json(*responder,
-            json::object{{"tokens", list}, {"count", ids.size()}, {"max_model_len", model->engine().info().ctx}});
+            json::object{{"tokens", list}, {"count", ids.size()}, {"max_model_len", model->engine().info().ctx}}, 200,
+            warning_headers(warnings));
 }
 
 void Api::detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -315,14 +338,17 @@ void Api::detokenize(const HttpServerRequest& request, const std::shared_ptr<Res
     ids.push_back(static_cast<TokenId>(token.get_int64()));
   }
   const std::string text = model->engine().tokenizer().decode(ids);
-  send_json(*responder, json::object{{"content", text}, {"prompt", text}});
+  std::vector<std::string> warnings;
+  f.name_left_over(warnings);
+  send_json(*responder, json::object{{"content", text}, {"prompt", text}}, 200, warning_headers(warnings));
 }
 
 void Api::apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   GenerateRequest r = read_chat_request(parse_json(request.body, "the body"), {});
   ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
   const std::shared_ptr<LoadedModel> model = model_of(r.model, chat.thinking);
-  send_json(*responder, json::object{{"prompt", joined(prompt_text(model->engine(), r))}});
+  send_json(*responder, json::object{{"prompt", joined(prompt_text(model->engine(), r))}}, 200,
+            warning_headers(r.warnings));
 }
 
 void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
@@ -330,7 +356,7 @@ void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Res
   const size_t slash = id.find('/');
   const std::string_view what = slash == std::string_view::npos ? "" : id.substr(slash);
   id = id.substr(0, slash);
-  if (request.method == "GET" && what.empty()) {
+  if (what.empty()) {
     const std::shared_ptr<KeptAnswer> kept = running_.kept(id);
     if (!kept) throw not_found(cat("no answer is kept as '", id.substr(0, 100), "'"), "answer_not_found");
     if (kept->has_gap())
@@ -342,8 +368,6 @@ void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Res
       throw wrong_field("from", "from: expected how many events are known already");
     return kept->attach(responder, skip);
   }
-  if (request.method != "POST" || (what != "/answer-now" && what != "/cancel"))
-    throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
   const std::shared_ptr<RunningRequest> running = running_.find(id);
   if (!running) throw not_found(cat("no request runs as '", id.substr(0, 100), "'"), "answer_not_found");
   what == "/cancel" ? running->cancel() : running->answer_now();

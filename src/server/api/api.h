@@ -114,6 +114,7 @@ class Api {
   void ollama_chat(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_generate(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_run(OllamaRequest request, const std::shared_ptr<Responder>& responder, const MakeReply& make_reply);
+  void ollama_embed(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_tags(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_ps(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
@@ -131,8 +132,7 @@ class Api {
   std::shared_ptr<FileStore> files_;
   std::shared_ptr<BatchStore> batches_;
   std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
-  Workers workers_;
-  std::unique_ptr<BatchRunner> batch_runner_;  // last: it uses all of the above
+  std::unique_ptr<BatchRunner> batch_runner_;      // last: it uses all of the above
 };
 
 }  // namespace fathom

@@ -23,36 +23,22 @@ std::vector<TokenId> read_ids(const json::array& ids) {
   return out;
 }
 
-void read_inputs(const json::value& input, EmbeddingRequest& r) {
-  const auto add = [&](const json::value& item) {
-    if (item.is_string())
-      r.inputs.emplace_back(std::string(item.get_string()));
-    else if (item.is_array())
-      r.inputs.emplace_back(read_ids(item.get_array()));
-    else
-      throw wrong_field("input",
-                        cat("input: expected strings or lists of token ids, found ", json::to_string(item.kind())));
-  };
-  const json::array* list = input.if_array();
-  if (!list || (!list->empty() && list->front().is_number())) return add(input);
-  if (list->empty() || list->size() > kMostInputs)
-    throw wrong_field("input", cat("input: expected 1 to ", kMostInputs, " texts, found ", list->size()));
-  for (const json::value& item : *list) add(item);
-}
-
 Prompt prompt_of_input(const Engine& engine, const EmbeddingRequest& r, size_t index) {
   const auto wrong = [&](const std::string& what) {
     const std::string path = r.inputs.size() == 1 ? "input" : cat("input[", index, "]");
     return wrong_field(path, cat(path, ": expected ", what));
   };
+  const size_t ctx = engine.info().ctx, V = engine.config().vocab_size;
   std::vector<TokenId> ids;
   if (const std::string* text = std::get_if<std::string>(&r.inputs[index])) {
     if (text->empty()) throw wrong("a text, found an empty one");
+    const TextPiece piece{*text, false};
+    if (const size_t fewest = engine.tokenizer().fewest_tokens({&piece, 1}); fewest >= ctx)
+      throw wrong(cat("1 to ", ctx - 1, " tokens, found at least ", fewest, "; nothing is cut off"));
     ids = engine.tokenizer().encode(*text, {.add_special = true});
   } else {
     ids = std::get<std::vector<TokenId>>(r.inputs[index]);
   }
-  const size_t ctx = engine.info().ctx, V = engine.config().vocab_size;
   if (ids.empty() || ids.size() >= ctx)
     throw wrong(cat("1 to ", ctx - 1, " tokens, found ", ids.size(), "; nothing is cut off"));
   for (const TokenId id : ids)
@@ -62,13 +48,35 @@ Prompt prompt_of_input(const Engine& engine, const EmbeddingRequest& r, size_t i
 
 }  // namespace
 
+EmbeddingInputs read_embedding_inputs(const json::value& input) {
+  EmbeddingInputs out;
+  const auto add = [&](const json::value& item) {
+    if (item.is_string())
+      out.emplace_back(std::string(item.get_string()));
+    else if (item.is_array())
+      out.emplace_back(read_ids(item.get_array()));
+    else
+      throw wrong_field("input",
+                        cat("input: expected strings or lists of token ids, found ", json::to_string(item.kind())));
+  };
+  const json::array* list = input.if_array();
+  if (!list || (!list->empty() && list->front().is_number())) {
+    add(input);
+    return out;
+  }
+  if (list->empty() || list->size() > kMostInputs)
+    throw wrong_field("input", cat("input: expected 1 to ", kMostInputs, " texts, found ", list->size()));
+  for (const json::value& item : *list) add(item);
+  return out;
+}
+
 EmbeddingRequest read_embedding_request(const json::value& body) {
   Fields f(body);
   EmbeddingRequest r;
   r.model = f.string("model").value_or("");
   const json::value* input = f.any("input");
   if (!input) throw wrong_field("input", "input: expected a string, a list of strings or token ids, found none");
-  read_inputs(*input, r);
+  r.inputs = read_embedding_inputs(*input);
   const std::string format = f.string("encoding_format").value_or("float");
   if (format != "float" && format != "base64")
     throw wrong_field("encoding_format",
@@ -80,7 +88,7 @@ EmbeddingRequest read_embedding_request(const json::value& body) {
   r.pooling = pooling == "mean" ? Pooling::kMean : Pooling::kLast;
   if (const auto n = f.integer("dimensions", 1, 1 << 20)) r.dimensions = static_cast<size_t>(*n);
   f.silent({"user"});
-  r.warnings = f.left_over();
+  f.name_left_over(r.warnings);
   return r;
 }
 
@@ -115,30 +123,31 @@ std::string vector_json(std::span<const float> vector, bool base64) {
   return text + "]";
 }
 
-void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
+void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, EmbeddingRequest request,
            const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder, EmbeddingCalls calls) {
   const Engine& engine = model->engine();
   const size_t D = engine.config().hidden_size, dimensions = request.dimensions.value_or(D);
   if (dimensions > D)
     throw wrong_field("dimensions", cat("dimensions: expected at most the model's ", D, ", found ", dimensions));
-  std::vector<Prompt> prompts;
-  size_t tokens = 0;
-  for (size_t i = 0; i < request.inputs.size(); ++i) {
-    prompts.push_back(prompt_of_input(engine, request, i));
-    tokens += prompts.back().ids.size();
-  }
   AnswerOptions options;
   options.pooling = request.pooling;
+  const size_t count = request.inputs.size();
+  const auto tokens = std::make_shared<size_t>(0);
+  const auto prompt = [model, r = std::make_shared<const EmbeddingRequest>(std::move(request))](size_t i) {
+    return prompt_of_input(model->engine(), *r, i);
+  };
   options.sampling.temperature = 0;
-  read_prompts(host, std::move(model), std::move(prompts), std::move(options), Operation::kEmbeddings, defaults,
-               responder,
-               {.each = [dimensions, each = std::move(calls.each)](
-                            size_t i, const Answer& answer) { each(i, unit_vector(answer.embedding, dimensions)); },
-                .done = [tokens, done = std::move(calls.done)] { done(tokens); },
+  read_prompts(host, std::move(model), {count, prompt}, std::move(options), Operation::kEmbeddings, defaults, responder,
+               {.each =
+                    [dimensions, tokens, each = std::move(calls.each)](size_t i, const Answer& answer) {
+                      *tokens += answer.stats.prompt_tokens;
+                      each(i, unit_vector(answer.embedding, dimensions));
+                    },
+                .done = [tokens, done = std::move(calls.done)] { done(*tokens); },
                 .failed = std::move(calls.failed)});
 }
 
-void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
+void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, EmbeddingRequest request,
                        const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
                        const HttpHeaders& headers) {
   // Each vector is written when it comes, so that no long writing holds the compute thread up at the end.
@@ -156,7 +165,7 @@ void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, cons
     responder->send(200, "application/json", std::move(body), headers);
   };
   calls.failed = [responder](const ApiError& error) { send_error(*responder, error); };
-  embed(host, std::move(model), request, defaults, responder, std::move(calls));
+  embed(host, std::move(model), std::move(request), defaults, responder, std::move(calls));
 }
 
 }  // namespace fathom

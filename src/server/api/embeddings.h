@@ -13,14 +13,18 @@ namespace fathom {
 
 inline constexpr size_t kMostInputs = 2048;
 
+using EmbeddingInputs = std::vector<std::variant<std::string, std::vector<TokenId>>>;
+
 struct EmbeddingRequest {
   std::string model;  ///< as the client names it; empty: the first
-  std::vector<std::variant<std::string, std::vector<TokenId>>> inputs;
+  EmbeddingInputs inputs;
   Pooling pooling = Pooling::kLast;
   std::optional<size_t> dimensions;  ///< the first so many numbers, again of length 1
   bool base64 = false;               ///< little-endian f32 instead of a list of numbers
   std::vector<std::string> warnings;
 };
+/// A text, token ids, or a list of either. Throws ApiError naming `input`.
+EmbeddingInputs read_embedding_inputs(const json::value& input);
 /// Throws ApiError naming the field.
 EmbeddingRequest read_embedding_request(const json::value& body);
 
@@ -31,11 +35,11 @@ struct EmbeddingCalls {
   std::function<void(const ApiError& error)> failed;
 };
 /// Throws ApiError for inputs that the model cannot take, and as read_prompts.
-void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
+void embed(ModelHost& host, std::shared_ptr<LoadedModel> model, EmbeddingRequest request,
            const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder, EmbeddingCalls calls);
 
 /// The whole endpoint, once the model is known.
-void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, const EmbeddingRequest& request,
+void answer_embeddings(ModelHost& host, std::shared_ptr<LoadedModel> model, EmbeddingRequest request,
                        const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
                        const HttpHeaders& headers);
 

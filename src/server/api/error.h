@@ -21,6 +21,7 @@ class ApiError : public Error {
   std::string type;
   std::optional<std::string> param, code;
   std::optional<int> retry_after_s = {};
+  std::string allow = {};  ///< with 405: the methods that the path has
 };
 
 /// 400: a field has a wrong type or value.

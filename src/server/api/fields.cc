@@ -124,8 +124,15 @@ void Fields::silent(std::initializer_list<std::string_view> keys) {
 std::vector<std::string> Fields::left_over() const {
   std::vector<std::string> out;
   for (const auto& [key, value] : object_)
-    if (!seen_.contains(std::string_view(key))) out.push_back(path(key));
+    if (!value.is_null() && !seen_.contains(std::string_view(key))) out.push_back(path(key));
   return out;
+}
+
+void Fields::name_left_over(std::vector<std::string>& warnings) const {
+  const size_t most = path_.find('[') == std::string::npos ? kMostNamed + 1 : kMostNamed / 2;
+  if (warnings.size() >= most) return;
+  for (std::string& name : left_over())
+    if (warnings.size() < most) warnings.push_back(std::move(name));
 }
 
 }  // namespace fathom

@@ -13,6 +13,9 @@
 
 namespace fathom {
 
+/// Fields that the warning header names; of more it says that there are more.
+inline constexpr size_t kMostNamed = 20;
+
 class Fields {
  public:
   /// `path`: of the object in the request, "" for the request itself; errors name `path.key`. The object must outlive
@@ -36,8 +39,10 @@ class Fields {
 
   /// Fields that say something about the request and want no answer, such as `user`.
   void silent(std::initializer_list<std::string_view> keys);
-  /// Names of the fields that were never asked for, as paths.
+  /// Names of the fields that have a value and were never asked for, as paths.
   std::vector<std::string> left_over() const;
+  /// Adds those, as many as a header may name, and fewer of what stands within lists, so that the others have room.
+  void name_left_over(std::vector<std::string>& warnings) const;
 
   std::string path(std::string_view key) const;
 

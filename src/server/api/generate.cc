@@ -183,6 +183,11 @@ void warn(HttpHeaders& headers, const std::string& field) {
     found->second += ", " + field;
 }
 
+ApiError too_long(size_t ctx, const std::string& found) {
+  return context_exceeded(cat("This model's context has ", ctx, " tokens; the prompt has ", found,
+                              ". Nothing is cut off: shorten the messages, or serve with a larger --ctx."));
+}
+
 bool has_strict_tools(const GenerateRequest& request) {
   const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
   return chat && std::ranges::any_of(chat->tools, [](const json::value& tool) {
@@ -257,12 +262,12 @@ Prompt prompt_of(const Engine& engine, const GenerateRequest& request) {
     ids = *given;
   } else {
     const std::vector<TextPiece> text = prompt_text(engine, request);
+    if (const size_t fewest = engine.tokenizer().fewest_tokens(text); fewest >= ctx)
+      throw too_long(ctx, cat("at least ", fewest));
     ids = engine.tokenizer().encode(text);
     state = prompt_state(text);
   }
-  if (ids.size() >= ctx)
-    throw context_exceeded(cat("This model's context has ", ctx, " tokens; the prompt has ", ids.size(),
-                               ". Nothing is cut off: shorten the messages, or serve with a larger --ctx."));
+  if (ids.size() >= ctx) throw too_long(ctx, cat(ids.size()));
   Prompt prompt = prepare_prompt(engine, std::move(ids));
   prompt.state = state;
   return prompt;

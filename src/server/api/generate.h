@@ -11,6 +11,7 @@
 #include "server/api/reply.h"
 #include "server/api/request.h"
 #include "server/api/running.h"
+#include "server/api/workers.h"
 #include "server/metrics.h"
 
 namespace fathom {
@@ -22,6 +23,7 @@ struct GenerateDefaults {
   std::chrono::milliseconds heartbeat{10'000};            ///< while nothing else is written
   std::shared_ptr<GrammarCache> grammars = std::make_shared<GrammarCache>(size_t{256} << 20);
   std::shared_ptr<Metrics> metrics = std::make_shared<Metrics>();
+  std::shared_ptr<Workers> workers = {};  ///< the Api's, for what an answer has still to read
 };
 
 /// Names what a request has and nobody read, or has no effect.

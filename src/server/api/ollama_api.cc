@@ -2,11 +2,14 @@
 #include <sodium.h>
 
 #include <array>
+#include <map>
+#include <mutex>
 
 #include "base/json.h"
 #include "engine/chat_prompt.h"
 #include "formats/checkpoint.h"
 #include "server/api/api.h"
+#include "server/api/embeddings.h"
 #include "server/api/fields.h"
 #include "server/api/ollama_reply.h"
 #include "server/api/ollama_request.h"
@@ -27,6 +30,7 @@ void send_json(Responder& responder, const json::value& value) {
 struct FileFacts {
   uint64_t bytes = 0;
   std::filesystem::file_time_type modified = std::filesystem::file_time_type::min();
+  bool operator==(const FileFacts&) const = default;
 };
 FileFacts file_facts(const std::filesystem::path& path) {
   FileFacts facts;
@@ -69,7 +73,7 @@ struct ModelFacts {
   uint64_t parameters = 0;
   ModelConfig config;
 };
-ModelFacts model_facts(const HostedModel& model) {
+ModelFacts read_model_facts(const HostedModel& model) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(model.path);
   ModelFacts facts;
   facts.config = checkpoint->config();
@@ -84,6 +88,24 @@ ModelFacts model_facts(const HostedModel& model) {
   for (const auto& [type, n] : elements)
     if (n > most) facts.quantization = type, most = n;
   return facts;
+}
+
+/// The same without opening files that are as they were when they were last asked for: clients ask often.
+ModelFacts model_facts(const HostedModel& model, const FileFacts& files) {
+  struct Known {
+    FileFacts files;
+    ModelFacts facts;
+  };
+  static std::mutex mutex;
+  static std::map<std::filesystem::path, Known> known;  // one for each served model
+  {
+    const std::lock_guard lock(mutex);
+    if (const auto found = known.find(model.path); found != known.end() && found->second.files == files)
+      return found->second.facts;
+  }
+  Known read{files, read_model_facts(model)};
+  const std::lock_guard lock(mutex);
+  return (known[model.path] = std::move(read)).facts;
 }
 
 json::object details(const ModelFacts& facts) {
@@ -102,7 +124,7 @@ json::object list_entry(const HostedModel& model, const std::string& name) {
           {"modified_at", utc_time(std::chrono::file_clock::to_sys(files.modified))},
           {"size", files.bytes},
           {"digest", digest(model, files)},
-          {"details", details(model_facts(model))}};
+          {"details", details(model_facts(model, files))}};
 }
 
 /// The main numbers, under the names that a GGUF file gives them; but the context is the one that is served.
@@ -166,6 +188,32 @@ void Api::ollama_generate(const HttpServerRequest& request, const std::shared_pt
              [&](ReplyContext context) { return make_ollama_generate_reply(std::move(context), started); });
 }
 
+void Api::ollama_embed(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  const Clock::time_point started = Clock::now();
+  EmbeddingRequest r = read_ollama_embed(parse_json(request.body, "the body"));
+  std::optional<bool> thinking;
+  std::shared_ptr<LoadedModel> model = model_of(r.model, thinking);
+  const Clock::time_point ready = Clock::now();
+  const auto vectors = std::make_shared<std::vector<std::string>>(r.inputs.size());
+  EmbeddingCalls calls;
+  calls.each = [vectors](size_t i, const std::vector<float>& vector) {
+    (*vectors)[i] = vector_json(vector, /*base64=*/false);
+  };
+  calls.done = [vectors, responder, started, ready, name = to_json(json::value(r.model)),
+                headers = warning_headers(r.warnings)](size_t tokens) {
+    const auto ns = [](Clock::duration d) { return std::chrono::nanoseconds(d).count(); };
+    std::string body = cat(R"({"model":)", name, R"(,"embeddings":[)");
+    for (size_t i = 0; i < vectors->size(); ++i) body += (i ? "," : "") + (*vectors)[i];
+    body += cat(R"(],"total_duration":)", ns(Clock::now() - started), R"(,"load_duration":)", ns(ready - started),
+                R"(,"prompt_eval_count":)", tokens, "}");
+    responder->send(200, "application/json", std::move(body), headers);
+  };
+  calls.failed = [responder](const ApiError& error) {
+    responder->send(error.status, "application/json", to_json(ollama_error(error)));
+  };
+  embed(host_, std::move(model), std::move(r), options_.defaults, responder, std::move(calls));
+}
+
 void Api::ollama_tags(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   json::array list;
   for (const HostedModel& m : host_.models()) list.push_back(list_entry(m, m.name));
@@ -201,7 +249,8 @@ void Api::ollama_show(const HttpServerRequest& request, const std::shared_ptr<Re
   const Engine& engine = model->engine();
   const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);
   const HostedModel& files = hosted(alias == options_.aliases.end() ? own : alias->model);
-  const ModelFacts facts = model_facts(files);
+  const FileFacts stored = file_facts(files.path);
+  const ModelFacts facts = model_facts(files, stored);
   const SamplingParams sampling = default_sampling(engine);
   send_json(*responder,
             json::object{{"modelfile", ""},
@@ -210,7 +259,7 @@ void Api::ollama_show(const HttpServerRequest& request, const std::shared_ptr<Re
                          {"details", details(facts)},
                          {"model_info", gguf_keys(facts, engine.info().ctx)},
                          {"capabilities", capabilities(engine)},
-                         {"modified_at", utc_time(std::chrono::file_clock::to_sys(file_facts(files.path).modified))}});
+                         {"modified_at", utc_time(std::chrono::file_clock::to_sys(stored.modified))}});
 }
 
 void Api::ollama_version(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {

@@ -1,15 +1,14 @@
 #include "server/api/ollama_request.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "server/api/error.h"
 #include "server/api/fields.h"
-#include "server/api/openai_request.h"
+#include "server/api/openai_messages.h"
 
 namespace fathom {
 namespace {
-
-constexpr int64_t kMostTokens = 1 << 30;
 
 void read_options(const json::value& options, GenerateRequest& r) {
   Fields f(options, "options");
@@ -34,13 +33,19 @@ void read_options(const json::value& options, GenerateRequest& r) {
     if (const auto x = f.number(key, -1e9, 1e9); x && *x != neutral)
       throw wrong_field(f.path(key),
                         cat(f.path(key), ": expected ", neutral, " (there is no such sampler), found ", *x));
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
+  f.name_left_over(r.warnings);
+}
+
+/// The model's name, which each request must have.
+std::string read_model(Fields& f) {
+  std::string name = ollama_model(f.string("model").value_or(""));
+  if (name.empty()) throw wrong_field("model", "model: expected the name of a model, found none");
+  return name;
 }
 
 /// What both kinds of requests have.
 void read_common(Fields& f, GenerateRequest& r) {
-  r.model = ollama_model(f.string("model").value_or(""));
-  if (r.model.empty()) throw wrong_field("model", "model: expected the name of a model, found none");
+  r.model = read_model(f);
   r.stream = f.boolean("stream").value_or(true);
   if (f.has("template")) throw wrong_field("template", "template: templates come with the model, not with requests");
   if (const json::value* options = f.any("options")) read_options(*options, r);
@@ -92,7 +97,21 @@ json::value openai_message(const json::value& message, const std::string& path) 
   refuse_images(f);
   json::object out = message.get_object();
   out.erase("images");
+  out.erase("tool_name");
   if (const auto name = f.string("tool_name")) out["name"] = *name;
+  return out;
+}
+
+/// `read` reads what only its kind of request has, and makes the prompt.
+OllamaRequest read_request(const json::value& body,
+                           const std::function<void(Fields&, OllamaRequest&, ChatPrompt&)>& read) {
+  Fields f(body);
+  OllamaRequest out;
+  ChatPrompt chat;
+  read_common(f, out.generate);
+  read_think(f, out.generate, chat);
+  read(f, out, chat);
+  f.name_left_over(out.generate.warnings);
   return out;
 }
 
@@ -105,54 +124,62 @@ std::string ollama_model(std::string name) {
 }
 
 OllamaRequest read_ollama_chat(const json::value& body) {
-  Fields f(body);
-  OllamaRequest out;
-  GenerateRequest& r = out.generate;
-  ChatPrompt chat;
-  read_common(f, r);
-  read_think(f, r, chat);
-  const json::array* messages = f.array("messages");
-  out.only_load = !messages || messages->empty();
-  out.unload = wants_unloaded(f) && out.only_load;
-  if (!out.only_load) {
-    json::array written;
-    for (size_t i = 0; i < messages->size(); ++i)
-      written.push_back(openai_message((*messages)[i], cat("messages[", i, "]")));
-    chat.messages = read_messages(written, "messages");
-    chat.continue_last = std::string_view(chat.messages.back().at("role").as_string()) == "assistant" &&
-                         !chat.messages.back().get_object().contains("tool_calls");
-  }
-  if (const json::array* tools = f.array("tools")) chat.tools = read_tools(*tools, "tools");
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
-  r.prompt = std::move(chat);
-  return out;
+  return read_request(body, [](Fields& f, OllamaRequest& out, ChatPrompt& chat) {
+    std::vector<std::string>& warnings = out.generate.warnings;
+    const json::array* messages = f.array("messages");
+    out.only_load = !messages || messages->empty();
+    out.unload = wants_unloaded(f) && out.only_load;
+    if (!out.only_load) {
+      json::array written;
+      for (size_t i = 0; i < messages->size(); ++i)
+        written.push_back(openai_message((*messages)[i], cat("messages[", i, "]")));
+      chat.messages = read_messages(written, "messages", warnings);
+      chat.continue_last = std::string_view(chat.messages.back().at("role").as_string()) == "assistant" &&
+                           !chat.messages.back().get_object().contains("tool_calls");
+    }
+    if (const json::array* tools = f.array("tools")) chat.tools = read_tools(*tools, "tools", warnings);
+    out.generate.prompt = std::move(chat);
+  });
 }
 
 OllamaRequest read_ollama_generate(const json::value& body) {
+  return read_request(body, [](Fields& f, OllamaRequest& out, ChatPrompt& chat) {
+    GenerateRequest& r = out.generate;
+    refuse_images(f);
+    if (const json::array* context = f.array("context"); context && !context->empty())
+      throw wrong_field("context", "context: expected none: earlier turns are messages of /api/chat");
+    const std::string prompt = f.string("prompt").value_or(""), system = f.string("system").value_or("");
+    r.suffix = f.string("suffix");
+    if (r.suffix && r.suffix->empty()) r.suffix.reset();
+    const bool raw = f.boolean("raw").value_or(false);
+    out.only_load = prompt.empty() && !r.suffix;
+    out.unload = wants_unloaded(f) && out.only_load;
+    if (raw || r.suffix) {  // a text as it is has no place for either
+      for (const char* key : {"system", "think"})
+        if (f.has(key)) r.warnings.emplace_back(key);
+      r.thinking_budget.reset();
+      r.prompt = prompt;
+      return;
+    }
+    if (!system.empty()) chat.messages.push_back({{"role", "system"}, {"content", system}});
+    chat.messages.push_back({{"role", "user"}, {"content", prompt}});
+    r.prompt = std::move(chat);
+  });
+}
+
+EmbeddingRequest read_ollama_embed(const json::value& body) {
   Fields f(body);
-  OllamaRequest out;
-  GenerateRequest& r = out.generate;
-  ChatPrompt chat;
-  read_common(f, r);
-  read_think(f, r, chat);
-  refuse_images(f);
-  if (const json::array* context = f.array("context"); context && !context->empty())
-    throw wrong_field("context", "context: expected none: earlier turns are messages of /api/chat");
-  const std::string prompt = f.string("prompt").value_or(""), system = f.string("system").value_or("");
-  r.suffix = f.string("suffix");
-  if (r.suffix && r.suffix->empty()) r.suffix.reset();
-  const bool raw = f.boolean("raw").value_or(false);
-  out.only_load = prompt.empty() && !r.suffix;
-  out.unload = wants_unloaded(f) && out.only_load;
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
-  if (raw || r.suffix) {
-    r.prompt = prompt;
-    return out;
-  }
-  if (!system.empty()) chat.messages.push_back({{"role", "system"}, {"content", system}});
-  chat.messages.push_back({{"role", "user"}, {"content", prompt}});
-  r.prompt = std::move(chat);
-  return out;
+  EmbeddingRequest r;
+  r.model = read_model(f);
+  const json::value* input = f.any("input");
+  if (!input) throw wrong_field("input", "input: expected a string or a list of strings, found none");
+  r.inputs = read_embedding_inputs(*input);
+  if (const auto n = f.integer("dimensions", 1, 1 << 20)) r.dimensions = static_cast<size_t>(*n);
+  if (f.boolean("truncate").value_or(false)) r.warnings.emplace_back("truncate");
+  if (const json::value* options = f.any("options")) Fields(*options, "options").name_left_over(r.warnings);
+  f.silent({"keep_alive"});
+  f.name_left_over(r.warnings);
+  return r;
 }
 
 }  // namespace fathom

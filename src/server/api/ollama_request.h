@@ -7,6 +7,7 @@
 //     the server runs is the server's. num_predict -1 and -2: what the context leaves.
 //   - Any other request without a prompt or messages only loads the model.
 #pragma once
+#include "server/api/embeddings.h"
 #include "server/api/request.h"
 
 namespace fathom {
@@ -19,6 +20,9 @@ struct OllamaRequest {
 
 OllamaRequest read_ollama_chat(const json::value& body);
 OllamaRequest read_ollama_generate(const json::value& body);
+
+/// /api/embed. Nothing is cut off, so that `truncate: true` has no effect and is named in the warning header.
+EmbeddingRequest read_ollama_embed(const json::value& body);
 
 /// The name without Ollama's default tag: "x:latest" is "x".
 std::string ollama_model(std::string name);

@@ -57,8 +57,27 @@ TEST(OllamaRequest, APromptIsRead) {
   EXPECT_EQ(r.generate.form.kind, AnswerForm::Kind::kJson);
   EXPECT_EQ(std::get<std::string>(generate(R"({"model": "m", "prompt": "p", "raw": true})").generate.prompt), "p");
   EXPECT_EQ(generate(R"({"model": "m", "prompt": "p", "suffix": "t"})").generate.suffix, "t");
+  EXPECT_THAT(
+      generate(R"({"model": "m", "prompt": "p", "raw": true, "system": "s", "think": "low"})").generate.warnings,
+      ::testing::ElementsAre("system", "think"));
   EXPECT_TRUE(generate(R"({"model": "m"})").only_load);
   EXPECT_TRUE(chat(R"({"model": "m"})").only_load);
+}
+
+TEST_F(OllamaTest, Embed) {
+  const auto answer = ask("/api/embed", R"({"model": "plain:latest", "input": ["a", "b", "a"], "dimensions": 8,
+                                            "truncate": true, "keep_alive": "5m"})");
+  EXPECT_EQ(answer->header("X-Fathom-Ignored"), "truncate");
+  const json::object out = answer->parsed();
+  const json::array& vectors = out.at("embeddings").as_array();
+  ASSERT_EQ(vectors.size(), 3u);
+  EXPECT_EQ(vectors[0].as_array().size(), 8u);
+  EXPECT_EQ(vectors[0], vectors[2]);
+  EXPECT_NE(vectors[0], vectors[1]);
+  EXPECT_EQ(count(out, "prompt_eval_count"), 3);
+  const json::object same = ask("/v1/embeddings", R"({"model": "plain", "input": "a", "dimensions": 8})")->parsed();
+  EXPECT_EQ(same.at("data").at(0).at("embedding"), vectors[0]);
+  EXPECT_EQ(ask("/api/embed", R"({"model": "plain"})")->status, 400);
 }
 
 TEST(OllamaRequest, WhatIsWrongIsNamed) {

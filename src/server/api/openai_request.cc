@@ -6,11 +6,10 @@
 
 #include "server/api/error.h"
 #include "server/api/fields.h"
+#include "server/api/openai_messages.h"
 
 namespace fathom {
 namespace {
-
-constexpr int64_t kMostTokens = 1 << 30;
 
 TokenId token_id(const json::value& value, const std::string& param) {
   const json::value wrapped = json::object{{"id", value}};
@@ -76,7 +75,7 @@ void read_stream(Fields& f, GenerateRequest& r) {
     Fields o(*options, "stream_options");
     r.include_usage = o.boolean("include_usage").value_or(false);
     o.silent({"include_obfuscation"});
-    for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+    o.name_left_over(r.warnings);
   }
   r.keep = f.boolean("keep").value_or(false);
   r.n = static_cast<size_t>(f.integer("n", 1, kMostChoices).value_or(1));
@@ -103,6 +102,7 @@ void read_form(Fields& f, GenerateRequest& r) {
       if (!schema)
         throw wrong_field("response_format.json_schema.schema",
                           "response_format.json_schema.schema: expected a schema, found none");
+      s.name_left_over(r.warnings);
       set({.kind = Kind::kSchema, .schema = *schema}, "response_format");
     } else if (type == "json_object") {
       const json::value* schema = o.any("schema");  // llama-server's
@@ -112,6 +112,7 @@ void read_form(Fields& f, GenerateRequest& r) {
       throw wrong_field("response_format.type",
                         cat("response_format.type: expected text, json_object or json_schema, found '", type, "'"));
     }
+    o.name_left_over(r.warnings);
   }
   const auto structured = [&](Fields& o, const std::string& prefix) {
     const auto name = [&](const char* key) { return prefix + key; };
@@ -132,7 +133,7 @@ void read_form(Fields& f, GenerateRequest& r) {
     Fields o(*outputs, "structured_outputs");
     structured(o, "");
     if (o.boolean("json_object").value_or(false)) set({.kind = Kind::kJson}, "structured_outputs.json_object");
-    for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+    o.name_left_over(r.warnings);
   }
   if (const auto grammar = f.string("grammar")) set({.kind = Kind::kGrammar, .grammar = *grammar}, "grammar");
   if (const json::value* schema = f.any("json_schema")) set({.kind = Kind::kSchema, .schema = *schema}, "json_schema");
@@ -150,7 +151,7 @@ void read_thinking(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
     if (const auto effort = o.string("effort")) merge(thinking_of_effort(*effort, "reasoning.effort"));
     if (const auto on = o.boolean("enabled")) wish.on = on;
     if (const auto n = o.integer("max_tokens", 0, kMostTokens)) wish.budget = static_cast<size_t>(*n);
-    for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+    o.name_left_over(r.warnings);
   }
   if (const json::value* thinking = f.any("thinking")) {
     if (thinking->is_bool()) {
@@ -162,7 +163,7 @@ void read_thinking(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
         throw wrong_field("thinking.type", cat("thinking.type: expected enabled or disabled, found '", type, "'"));
       wish.on = type != "disabled";
       if (const auto n = o.integer("budget_tokens", 0, kMostTokens)) wish.budget = static_cast<size_t>(*n);
-      for (std::string& name : o.left_over()) r.warnings.push_back(std::move(name));
+      o.name_left_over(r.warnings);
     }
   }
   for (const char* key : {"thinking_budget", "reasoning_budget", "thinking_token_budget"})
@@ -180,7 +181,7 @@ void read_thinking(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
 }
 
 void read_tool_choice(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
-  if (const json::array* tools = f.array("tools")) chat.tools = read_tools(*tools, "tools");
+  if (const json::array* tools = f.array("tools")) chat.tools = read_tools(*tools, "tools", r.warnings);
   r.parallel_tool_calls = f.boolean("parallel_tool_calls").value_or(true);
   const json::value* choice = f.any("tool_choice");
   if (!choice) return;
@@ -198,7 +199,9 @@ void read_tool_choice(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
     if (function) {
       Fields g(*function, "tool_choice.function");
       name = g.string("name");
+      g.name_left_over(r.warnings);
     }
+    o.name_left_over(r.warnings);
     if (!name) throw wrong_field("tool_choice", "tool_choice: expected the name of a function, found none");
     const auto named = [&](const json::value& tool) { return tool.at("function").at("name").as_string() == *name; };
     if (std::ranges::none_of(chat.tools, named))
@@ -209,69 +212,6 @@ void read_tool_choice(Fields& f, GenerateRequest& r, ChatPrompt& chat) {
   if (r.tool_use == ToolUse::kRequired && chat.tools.empty())
     throw wrong_field("tool_choice", "tool_choice: expected tools to choose from, found none");
   if (r.tool_use == ToolUse::kNone) chat.tools.clear();
-}
-
-json::array read_tool_calls(const json::array& calls, const std::string& param) {
-  json::array out;
-  for (size_t i = 0; i < calls.size(); ++i) {
-    Fields call(calls[i], cat(param, "[", i, "]"));
-    const json::value* function = call.any("function");
-    if (!function)
-      throw wrong_field(call.path("function"), cat(call.path("function"), ": expected an object, found none"));
-    Fields f(*function, call.path("function"));
-    const std::optional<std::string> name = f.string("name");
-    if (!name) throw wrong_field(f.path("name"), cat(f.path("name"), ": expected a string, found none"));
-    const json::value* arguments = f.any("arguments");
-    json::value text = !arguments               ? json::value("{}")
-                       : arguments->is_string() ? *arguments
-                                                : json::value(to_json(*arguments));
-    json::object written{{"type", "function"}, {"function", {{"name", *name}, {"arguments", std::move(text)}}}};
-    if (const auto id = call.string("id")) written["id"] = *id;
-    out.push_back(std::move(written));
-  }
-  return out;
-}
-
-json::object read_message(const json::value& value, const std::string& param) {
-  Fields f(value, param);
-  std::string role = f.string("role").value_or("");
-  if (role == "developer") role = "system";
-  if (role == "function") role = "tool";
-  if (role != "system" && role != "user" && role != "assistant" && role != "tool")
-    throw wrong_field(f.path("role"), cat(f.path("role"), ": expected system, user, assistant or tool, found '",
-                                          role.substr(0, 60), "'"));
-  json::object out{{"role", role}};
-  const json::value* content = f.any("content");
-  if (content && !content->is_string() && !content->is_array())
-    throw wrong_field(f.path("content"), cat(f.path("content"), ": expected a string or a list of parts, found ",
-                                             json::to_string(content->kind())));
-  const json::array* calls = role == "assistant" ? f.array("tool_calls") : nullptr;
-  if (!content && role != "assistant")
-    throw wrong_field(f.path("content"), cat(f.path("content"), ": expected a string, found none"));
-  if (!content)
-    out["content"] = calls && !calls->empty() ? json::value(nullptr) : json::value("");
-  else
-    out["content"] = content->is_string() ? std::string(content->get_string())
-                                          : text_of_parts(content->get_array(), f.path("content"));
-  if (role == "assistant") {
-    std::optional<std::string> thinking = f.string("reasoning_content");
-    if (!thinking) thinking = f.string("reasoning");
-    if (!thinking) thinking = f.string("thinking");
-    if (thinking && !thinking->empty()) out["reasoning_content"] = *thinking;
-    if (calls && !calls->empty()) out["tool_calls"] = read_tool_calls(*calls, f.path("tool_calls"));
-  }
-  if (role == "tool")
-    if (const auto id = f.string("tool_call_id")) out["tool_call_id"] = *id;
-  if (const auto name = f.string("name")) out["name"] = *name;
-  return out;
-}
-
-/// The thinking of answered turns is not shown to the model again; that of a turn whose tools have just answered is.
-void drop_old_thinking(json::array& messages) {
-  size_t last_user = 0;
-  for (size_t i = 0; i < messages.size(); ++i)
-    if (messages[i].at("role").as_string() == "user") last_user = i;
-  for (size_t i = 0; i < last_user; ++i) messages[i].as_object().erase("reasoning_content");
 }
 
 /// DeepSeek's own refusals (spec/api.md 1.2 and 1.3).
@@ -291,63 +231,6 @@ void refuse_as_deepseek(const json::value& body, const GenerateRequest& r, const
 
 }  // namespace
 
-std::string text_of_parts(const json::array& parts, const std::string& param) {
-  std::string text;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    Fields part(parts[i], cat(param, "[", i, "]"));
-    const std::string type = part.string("type").value_or("text");
-    if (type != "text" && type != "input_text" && type != "output_text")
-      throw wrong_field(part.path("type"),
-                        cat(part.path("type"), ": expected text (the model reads no other), found '", type, "'"));
-    const std::optional<std::string> piece = part.string("text");
-    if (!piece) throw wrong_field(part.path("text"), cat(part.path("text"), ": expected a string, found none"));
-    if (!text.empty()) text += "\n";
-    text += *piece;
-  }
-  return text;
-}
-
-json::array read_messages(const json::value& messages, const std::string& param) {
-  if (!messages.is_array() || messages.get_array().empty())
-    throw wrong_field(param, cat(param, ": expected a list of at least one message"));
-  json::array out;
-  for (size_t i = 0; i < messages.get_array().size(); ++i)
-    out.push_back(read_message(messages.get_array()[i], cat(param, "[", i, "]")));
-  drop_old_thinking(out);
-  return out;
-}
-
-json::array read_tools(const json::array& tools, const std::string& param) {
-  if (tools.size() > kMostTools)
-    throw wrong_field(param, cat(param, ": expected at most ", kMostTools, " tools, found ", tools.size()));
-  json::array out;
-  for (size_t i = 0; i < tools.size(); ++i) {
-    Fields tool(tools[i], cat(param, "[", i, "]"));
-    if (const std::string type = tool.string("type").value_or("function"); type != "function")
-      throw wrong_field(tool.path("type"), cat(tool.path("type"), ": expected function, found '", type, "'"));
-    const json::value* function = tool.any("function");
-    if (!function)
-      throw wrong_field(tool.path("function"), cat(tool.path("function"), ": expected an object, found none"));
-    Fields f(*function, tool.path("function"));
-    const std::string name = f.string("name").value_or("");
-    const auto allowed = [](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '.';
-    };
-    if (name.empty() || name.size() > 64 || !std::ranges::all_of(name, allowed))
-      throw wrong_field(
-          f.path("name"),
-          cat(f.path("name"), ": expected 1 to 64 letters, digits, '_', '-' or '.', found '", name.substr(0, 80), "'"));
-    json::object written{{"name", name}};
-    if (const auto description = f.string("description")) written["description"] = *description;
-    const json::object* parameters = f.object("parameters");
-    written["parameters"] = parameters ? json::value(*parameters)
-                                       : json::value(json::object{{"type", "object"}, {"properties", json::object{}}});
-    if (const auto strict = f.boolean("strict")) written["strict"] = *strict;
-    out.push_back({{"type", "function"}, {"function", std::move(written)}});
-  }
-  return out;
-}
-
 GenerateRequest read_chat_request(const json::value& body, const OpenAiDialect& dialect) {
   Fields f(body);
   GenerateRequest r;
@@ -357,7 +240,7 @@ GenerateRequest read_chat_request(const json::value& body, const OpenAiDialect& 
     throw wrong_field("chat_template", "chat_template: templates come with the model, not with requests");
   const json::value* messages = f.any("messages");
   if (!messages) throw wrong_field("messages", "messages: expected a list of at least one message, found none");
-  chat.messages = read_messages(*messages, "messages");
+  chat.messages = read_messages(*messages, "messages", r.warnings);
   const json::object& last = messages->get_array().back().get_object();
   const bool prefix = last.contains("prefix") && last.at("prefix").is_bool() && last.at("prefix").get_bool();
   chat.continue_last = prefix || f.boolean("continue_final_message").value_or(false);
@@ -376,7 +259,7 @@ GenerateRequest read_chat_request(const json::value& body, const OpenAiDialect& 
   if (dialect.strict) refuse_as_deepseek(body, r, chat);
   f.silent({"user", "user_id", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
             "cache_prompt"});
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
+  f.name_left_over(r.warnings);
   r.prompt = std::move(chat);
   return r;
 }
@@ -397,7 +280,7 @@ std::vector<GenerateRequest> read_completion_requests(const json::value& body) {
   if (const auto best = f.integer("best_of", 1, kMostChoices); best && *best != static_cast<int64_t>(r.n))
     throw wrong_field("best_of", "best_of: expected the same as n");
   const json::value* prompt = f.any("prompt");
-  for (std::string& name : f.left_over()) r.warnings.push_back(std::move(name));
+  f.name_left_over(r.warnings);
   if (!prompt) throw wrong_field("prompt", "prompt: expected a string, a list of strings or token ids, found none");
   // Of many prompts the first request bears what is the same for all, and may be large.
   const bool many = prompt->is_array() && prompt->get_array().size() > 1 && !prompt->get_array().front().is_number();

@@ -1,6 +1,7 @@
 #include "server/api/openapi.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace fathom {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kTokens = 1 << 30;
+constexpr double kTokens = kMostTokens;
 
 struct Field {
   const char *name, *type;  ///< type: JSON Schema's; "any" for more than one
@@ -83,22 +84,107 @@ FieldList chat_prompt_fields() {
       {"add_generation_prompt", "boolean"}};
 }
 
+FieldList anthropic_fields(bool answered) {
+  return {kModel,
+          {.name = "messages", .type = "array", .about = "text and tool blocks", .required = true},
+          {.name = "max_tokens",
+           .type = "integer",
+           .about = "thinking included",
+           .least = 1,
+           .most = kTokens,
+           .required = answered},
+          {"system", "any", "a string, or text blocks"},
+          {"stop_sequences", "any", "a string, or at most 16"},
+          {"stream", "boolean", "server-sent events"},
+          {"temperature", "number", "", 0, 2},
+          {"top_k", "integer", "", 0, INT32_MAX},
+          {"top_p", "number", "", 0, 1},
+          {"tools", "array", "name, description, input_schema"},
+          {"tool_choice", "object", "type: auto, any, tool or none"},
+          {"thinking", "object", "type: enabled, adaptive or disabled; budget_tokens"},
+          {"output_config", "object", "effort, format"},
+          {"output_format", "object", "a JSON schema"},
+          {"metadata", "any"}};
+}
+
+FieldList ollama_fields() {
+  return {{.name = "model", .type = "string", .about = "of /api/tags", .required = true},
+          {"think", "any", "a boolean, or an effort"},
+          {"format", "any", "json, or a JSON schema"},
+          {"options", "object", "temperature, num_predict, stop, ..."},
+          {"stream", "boolean", "lines of JSON; absent: true"},
+          {"keep_alive", "any", "taken and not used"},
+          {"logprobs", "boolean"},
+          {"top_logprobs", "integer", "only together with logprobs", 0, static_cast<double>(kMostTopLogprobs)}};
+}
+
+constexpr const char* kJson = "application/json";
+constexpr const char* kEvents = "text/event-stream";
+constexpr const char* kLines = "application/x-ndjson";
+
 struct Description {
   const char *path, *summary;
-  FieldList fields = {};  ///< of the body; empty: none is known
-  const char* reply = "application/json";
+  FieldList fields = {};  ///< of the body; empty: it has none
+  std::vector<const char*> replies = {kJson};
+  FieldList query = {};
 };
+
+std::vector<Description> client_descriptions() {
+  return {
+      {"/messages",
+       "The next message of a conversation, as Anthropic's API has it.",
+       anthropic_fields(true),
+       {kJson, kEvents}},
+      {"/messages/count_tokens", "How many tokens a conversation has.", anthropic_fields(false)},
+      {"/anthropic/v1/models", "The models, as Anthropic's API lists them."},
+      {"/anthropic/v1/models/{name}", "One of them."},
+      {"/api/chat",
+       "The next message of a conversation, as Ollama's API has it.",
+       ollama_fields() + FieldList{{"messages", "array", "empty: the model is loaded"}, {"tools", "array"}},
+       {kJson, kLines}},
+      {"/api/generate",
+       "An answer to a prompt, as Ollama's API has it.",
+       ollama_fields() + FieldList{{"prompt", "string", "empty: the model is loaded"},
+                                   {"suffix", "string", "the gap before it is filled"},
+                                   {"system", "string"},
+                                   {"raw", "boolean", "the prompt is continued as it is"}},
+       {kJson, kLines}},
+      {"/api/embed",
+       "Texts as vectors of length 1, as Ollama's API has it.",
+       {{.name = "model", .type = "string", .about = "of /api/tags", .required = true},
+        {.name = "input", .type = "any", .about = "a string, or a list of them", .required = true},
+        {"dimensions", "integer", "", 1, 1 << 20},
+        {"truncate", "boolean", "without effect: nothing is cut off"},
+        {"options", "object"},
+        {"keep_alive", "any", "taken and not used"}}},
+      {"/api/show", "What a model is.", {{"model", "string"}, {"name", "string", "as model"}}},
+      {"/api/tags", "The models, as Ollama's API lists them."},
+      {"/api/ps", "Those in memory."},
+      {"/api/version", "The version of Ollama's API that is followed."},
+  };
+}
 
 std::vector<Description> descriptions() {
   const double top = static_cast<double>(kMostTopLogprobs);
   return {
-      {"/chat/completions", "The next message of a conversation, as OpenAI's and DeepSeek's APIs have it.",
+      {"/chat/completions",
+       "The next message of a conversation, as OpenAI's and DeepSeek's APIs have it.",
        chat_prompt_fields() + sampling_fields() +
            FieldList{{"max_tokens", "integer", "new tokens, thinking included", 1, kTokens},
                      {"max_completion_tokens", "integer", "as max_tokens", 1, kTokens},
                      {"logprobs", "boolean"},
-                     {"top_logprobs", "integer", "only together with logprobs", 0, top}}},
-      {"/completions", "A text or token ids, continued; with suffix: the gap between.",
+                     {"top_logprobs", "integer", "only together with logprobs", 0, top},
+                     {"keep", "boolean", "it goes on without its reader, and is kept"}},
+       {kJson, kEvents}},
+      {"/chat/completions/{id}",
+       "An answer that was kept, from its beginning and on to its end.",
+       {},
+       {kJson, kEvents},
+       {{"from", "integer", "so many events are known already", 0}}},
+      {"/chat/completions/{id}/answer-now", "The thinking is closed, and the answer begins."},
+      {"/chat/completions/{id}/cancel", "The answer ends."},
+      {"/completions",
+       "A text or token ids, continued; with suffix: the gap between.",
        FieldList{
            kModel,
            {.name = "prompt", .type = "any", .about = "a string, token ids, or a list of either", .required = true},
@@ -107,7 +193,8 @@ std::vector<Description> descriptions() {
            {"max_tokens", "integer", "absent: 16", 1, kTokens},
            {"logprobs", "integer", "alternatives of each token", 0, top},
            {"best_of", "integer", "the same as n", 1, static_cast<double>(kMostChoices)}} +
-           sampling_fields()},
+           sampling_fields(),
+       {kJson, kEvents}},
       {"/responses",
        "The next turn of a conversation, as OpenAI's newer API has it; under /v1 it is kept and can be gone on from.",
        FieldList{kModel,
@@ -135,7 +222,7 @@ std::vector<Description> descriptions() {
       {"/responses/{id}/cancel", "Ends a response that is made in the background."},
       {"/files", "POST keeps a file: a form (multipart/form-data) with file and purpose; GET lists them."},
       {"/files/{id}", "What is known of a file; DELETE forgets it."},
-      {"/files/{id}/content", "The bytes of a file.", {}, "application/octet-stream"},
+      {"/files/{id}/content", "The bytes of a file.", {}, {"application/octet-stream"}},
       {"/batches",
        "POST begins to work off a file of requests, in the background; GET lists the batches.",
        {{.name = "input_file_id", .type = "string", .about = "of a file with a request per line", .required = true},
@@ -172,9 +259,10 @@ std::vector<Description> descriptions() {
       {"/models/load", "Puts a model into memory.", {kOneModel}},
       {"/models/unload", "Out of memory, once the answers that need it have ended.", {kOneModel}},
       {"/models/reload", "Reads a model's files anew; answers that run keep the old.", {kOneModel}},
+      {"/models/{name}", "One of them."},
       {"/health", "Whether the server is alive."},
       {"/ready", "200: it takes requests; 503: it finishes what runs."},
-      {"/metrics", "Counters in Prometheus' text format.", {}, "text/plain"},
+      {"/metrics", "Counters in Prometheus' text format.", {}, {"text/plain"}},
       {"/openapi.json", "This description."},
   };
 }
@@ -184,7 +272,8 @@ json::object schema_of(const FieldList& fields) {
   json::array required;
   for (const Field& f : fields) {
     json::object property;
-    if (std::string_view(f.type) != "any") property["type"] = f.type;
+    if (std::string_view(f.type) != "any")
+      property["type"] = f.required ? json::value(f.type) : json::value(json::array{f.type, "null"});
     if (f.least > -kInf) property["minimum"] = f.least;
     if (f.most < kInf) property["maximum"] = f.most;
     if (*f.about) property["description"] = f.about;
@@ -197,46 +286,82 @@ json::object schema_of(const FieldList& fields) {
   return out;
 }
 
-json::object operation(const RouteName& route, const Description* known) {
-  const char* reply = known ? known->reply : "application/json";
-  json::object out{{"responses",
-                    {{"200", {{"description", "done"}, {"content", {{reply, json::object()}}}}},
-                     {"default",
-                      {{"description", "an error, as OpenAI writes it"},
-                       {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}}}}}};
+/// {"required": [...], "properties": {"error": {...}}} and the like.
+json::object object_schema(json::object properties) {
+  json::array names;
+  for (const auto& [key, value] : properties) names.emplace_back(key);
+  return {{"type", "object"}, {"required", std::move(names)}, {"properties", std::move(properties)}};
+}
+
+/// Each protocol has its own form of errors.
+json::object error_schemas() {
+  const json::object text{{"type", "string"}}, text_or_null{{"type", json::array{"string", "null"}}};
+  return {{"Error",
+           object_schema(
+               {{"error", object_schema(
+                              {{"message", text}, {"type", text}, {"param", text_or_null}, {"code", text_or_null}})}})},
+          {"AnthropicError",
+           object_schema(
+               {{"type", text}, {"error", object_schema({{"type", text}, {"message", text}})}, {"request_id", text}})},
+          {"OllamaError", object_schema({{"error", text}})}};
+}
+
+const char* error_of(std::string_view path) {
+  if (path.starts_with("/api/")) return "OllamaError";
+  return path.starts_with("/messages") || path.starts_with("/anthropic/") ? "AnthropicError" : "Error";
+}
+
+/// A path's {id}, and what may stand behind the '?'.
+json::array parameters_of(const std::string& path, const FieldList& query) {
+  json::array out;
+  for (size_t at = path.find('{'); at != std::string::npos; at = path.find('{', at + 1))
+    out.push_back({{"name", path.substr(at + 1, path.find('}', at) - at - 1)},
+                   {"in", "path"},
+                   {"required", true},
+                   {"schema", {{"type", "string"}}}});
+  for (const Field& f : query) {
+    json::object schema{{"type", f.type}};
+    if (f.least > -kInf) schema["minimum"] = f.least;
+    out.push_back({{"name", f.name}, {"in", "query"}, {"description", f.about}, {"schema", std::move(schema)}});
+  }
+  return out;
+}
+
+json::object operation(const std::string& method, const std::string& path, const Description* known) {
+  json::object content;
+  for (const char* reply : known ? known->replies : std::vector{kJson}) content[reply] = json::object();
+  const json::object error{{"schema", {{"$ref", cat("#/components/schemas/", error_of(path))}}}};
+  json::object out{
+      {"responses",
+       {{"200", {{"description", "done"}, {"content", std::move(content)}}},
+        {"default", {{"description", "an error, as its protocol writes it"}, {"content", {{kJson, error}}}}}}}};
   if (known) out["summary"] = known->summary;
-  if (route.path.find("{id}") != std::string::npos)
-    out["parameters"] = json::array{
-        json::object{{"name", "id"}, {"in", "path"}, {"required", true}, {"schema", json::object{{"type", "string"}}}}};
-  if (route.method == "POST")
-    out["requestBody"] = {
-        {"required", true},
-        {"content", {{"application/json", {{"schema", schema_of(known ? known->fields : FieldList())}}}}}};
+  if (json::array parameters = parameters_of(path, known ? known->query : FieldList()); !parameters.empty())
+    out["parameters"] = std::move(parameters);
+  if (method == "POST" && !(known && known->fields.empty()))
+    out["requestBody"] = {{"required", true},
+                          {"content", {{kJson, {{"schema", schema_of(known ? known->fields : FieldList())}}}}}};
   return out;
 }
 
 }  // namespace
 
 json::object openapi(std::span<const RouteName> routes) {
-  const std::vector<Description> known = descriptions();
+  std::vector<Description> known = descriptions();
+  std::ranges::move(client_descriptions(), std::back_inserter(known));
   json::object paths;
   for (const RouteName& route : routes) {
-    const auto found = std::ranges::find_if(known, [&](const Description& d) { return d.path == route.path; });
-    if (!paths.contains(route.path)) paths[route.path] = json::object();
-    std::string method = route.method;
+    std::string path = route.path, method = route.method;
+    std::erase(path, '+');
+    // Anthropic's endpoints are at two places.
+    constexpr std::string_view kAnthropic = "/anthropic/v1/messages";
+    const std::string_view own = std::string_view(path).substr(path.starts_with(kAnthropic) ? 13 : 0);
+    const auto found = std::ranges::find_if(known, [&](const Description& d) { return d.path == own; });
+    if (!paths.contains(path)) paths[path] = json::object();
+    json::object written = operation(method, path, found == known.end() ? nullptr : &*found);
     for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    paths[route.path].as_object()[method] = operation(route, found == known.end() ? nullptr : &*found);
+    paths[path].as_object()[method] = std::move(written);
   }
-  const auto text_or_null = json::object{{"type", json::array{"string", "null"}}};
-  json::object error{{"type", "object"},
-                     {"properties",
-                      {{"error",
-                        {{"type", "object"},
-                         {"properties",
-                          {{"message", {{"type", "string"}}},
-                           {"type", {{"type", "string"}}},
-                           {"param", text_or_null},
-                           {"code", text_or_null}}}}}}}};
   return {{"openapi", "3.1.0"},
           {"info",
            {{"title", "fathom serve"},
@@ -245,7 +370,7 @@ json::object openapi(std::span<const RouteName> routes) {
           {"servers",
            json::array{json::object{{"url", "/v1"}}, json::object{{"url", "/"}}, json::object{{"url", "/beta"}}}},
           {"paths", std::move(paths)},
-          {"components", {{"schemas", {{"Error", std::move(error)}}}}}};
+          {"components", {{"schemas", error_schemas()}}}};
 }
 
 }  // namespace fathom

@@ -12,8 +12,9 @@ constexpr size_t kWindow = 64;
 
 class Reading : public std::enable_shared_from_this<Reading> {
  public:
-  Reading(ModelHost& host, std::shared_ptr<LoadedModel> model, std::vector<Prompt> prompts, AnswerOptions options,
-          std::shared_ptr<Responder> responder, ReadingCalls calls, ModelMetrics& metrics, Operation operation)
+  Reading(ModelHost& host, std::shared_ptr<LoadedModel> model, Prompts prompts, AnswerOptions options,
+          std::shared_ptr<Responder> responder, ReadingCalls calls, ModelMetrics& metrics, Operation operation,
+          std::shared_ptr<Workers> workers)
       : host_(host),
         model_(std::move(model)),
         prompts_(std::move(prompts)),
@@ -22,13 +23,14 @@ class Reading : public std::enable_shared_from_this<Reading> {
         calls_(std::move(calls)),
         metrics_(metrics),
         operation_(operation),
+        workers_(std::move(workers)),
         places_(host.reserve(1)) {}
 
   void start() {
-    const std::lock_guard lock(mutex_);
     try {
       submit_more();
     } catch (...) {
+      const std::lock_guard lock(mutex_);
       end();
       throw;
     }
@@ -59,14 +61,41 @@ class Reading : public std::enable_shared_from_this<Reading> {
     AnswerMeter meter_;
   };
 
-  /// One is always in line with the reading's own place; others only where nobody else wants theirs.
+  /// One is always in line with the reading's own place; others only where nobody else wants theirs. Prompts are made
+  /// without the lock, for that takes time.
   void submit_more() {
-    for (; !over_ && running_.size() < kWindow && next_ < prompts_.size(); ++next_) {
+    std::unique_lock lock(mutex_);
+    while (!over_ && running_.size() < kWindow && next_ < prompts_.count) {
       Places places = running_.empty() ? places_ : host_.try_reserve(1);
-      if (!places) return;
-      running_[next_] = host_.submit(model_, std::move(prompts_[next_]), options_,
-                                     std::make_shared<Ear>(shared_from_this(), next_), {}, std::move(places));
+      if (!places) break;
+      const size_t index = next_;
+      lock.unlock();
+      Prompt prompt = prompts_.make(index);
+      lock.lock();
+      if (over_) break;
+      running_[index] = host_.submit(model_, std::move(prompt), options_,
+                                     std::make_shared<Ear>(shared_from_this(), index), {}, std::move(places));
+      ++next_;
     }
+    making_ = false;
+    finish_if_all_is_read();
+  }
+  /// Under the lock. Only one makes prompts at a time.
+  void have_more_submitted() {
+    if (making_ || next_ == prompts_.count) return;
+    making_ = true;
+    workers_->post([self = shared_from_this()] {
+      try {
+        self->submit_more();
+      } catch (...) {
+        self->failed(std::current_exception());
+      }
+    });
+  }
+  void finish_if_all_is_read() {
+    if (over_ || making_ || !running_.empty() || next_ != prompts_.count) return;
+    end();
+    calls_.done();
   }
   void done(size_t index, const Answer& answer) {
     const std::lock_guard lock(mutex_);
@@ -77,10 +106,8 @@ class Reading : public std::enable_shared_from_this<Reading> {
       if (answer.embedding.empty() && answer.scores.empty())
         throw ResourceError("the cache has no room for a text of this length; serve with a larger --ctx");
       calls_.each(index, answer);
-      submit_more();
-      if (!running_.empty()) return;
-      end();
-      calls_.done();
+      have_more_submitted();
+      finish_if_all_is_read();
     } catch (...) {
       fail(std::current_exception());
     }
@@ -101,27 +128,29 @@ class Reading : public std::enable_shared_from_this<Reading> {
 
   ModelHost& host_;
   const std::shared_ptr<LoadedModel> model_;
-  std::vector<Prompt> prompts_;
+  const Prompts prompts_;
   const AnswerOptions options_;
   const std::shared_ptr<Responder> responder_;
   const ReadingCalls calls_;
   ModelMetrics& metrics_;
   const Operation operation_;
+  const std::shared_ptr<Workers> workers_;
   std::mutex mutex_;  // of what follows
   std::map<size_t, std::shared_ptr<Generation>> running_;
   size_t next_ = 0;
+  bool making_ = true;  // somebody is in submit_more; start() is the first
   bool over_ = false;
   Places places_;
 };
 
 }  // namespace
 
-void read_prompts(ModelHost& host, std::shared_ptr<LoadedModel> model, std::vector<Prompt> prompts,
-                  AnswerOptions options, Operation operation, const GenerateDefaults& defaults,
-                  const std::shared_ptr<Responder>& responder, ReadingCalls calls) {
+void read_prompts(ModelHost& host, std::shared_ptr<LoadedModel> model, Prompts prompts, AnswerOptions options,
+                  Operation operation, const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
+                  ReadingCalls calls) {
   ModelMetrics& metrics = defaults.metrics->of(model->name());
   const auto reading = std::make_shared<Reading>(host, std::move(model), std::move(prompts), std::move(options),
-                                                 responder, std::move(calls), metrics, operation);
+                                                 responder, std::move(calls), metrics, operation, defaults.workers);
   reading->start();
   responder->heartbeat(defaults.heartbeat, "\n");
   responder->on_close([weak = std::weak_ptr<Reading>(reading)] {

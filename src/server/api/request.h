@@ -66,6 +66,7 @@ struct GenerateRequest {
 };
 
 /// Bounds on what one request may ask for.
+inline constexpr int64_t kMostTokens = 1 << 30;
 inline constexpr size_t kMostChoices = 128, kMostTools = 128, kMostTopLogprobs = 20;
 
 /// The fields' meaning for thinking, from any protocol: on or off, and a budget in tokens.

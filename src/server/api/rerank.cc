@@ -69,16 +69,17 @@ RerankRequest read_rerank_request(const json::value& body) {
     const std::optional<std::string> text = fields.string("text");
     if (!text) throw wrong_field(fields.path("text"), cat(fields.path("text"), ": expected a string, found none"));
     r.documents.push_back(*text);
+    fields.name_left_over(r.warnings);
   }
   const auto n = f.integer("top_n", 1, INT32_MAX);
   r.top_n = std::min(r.documents.size(), static_cast<size_t>(n.value_or(INT32_MAX)));
   r.return_documents = f.boolean("return_documents").value_or(false);
   f.silent({"user"});
-  r.warnings = f.left_over();
+  f.name_left_over(r.warnings);
   return r;
 }
 
-void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, const RerankRequest& request,
+void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, RerankRequest request,
                    const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
                    const HttpHeaders& headers) {
   const Engine& engine = model->engine();
@@ -87,34 +88,36 @@ void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, const Re
   options.scored = ids_of_word(engine.tokenizer(), "yes", "Yes");
   const size_t yes = options.scored.size();
   for (const TokenId id : ids_of_word(engine.tokenizer(), "no", "No")) options.scored.push_back(id);
-  std::vector<Prompt> prompts;
-  size_t tokens = 0;
-  for (size_t i = 0; i < request.documents.size(); ++i) {
-    prompts.push_back(question(engine, request, i));
-    tokens += prompts.back().ids.size();
-  }
-  const auto scores = std::make_shared<std::vector<double>>(request.documents.size());
+  const size_t count = request.documents.size();
+  const auto asked = std::make_shared<const RerankRequest>(std::move(request));
+  const auto scores = std::make_shared<std::vector<double>>(count);
+  const auto tokens = std::make_shared<size_t>(0);
   ReadingCalls calls;
-  calls.each = [scores, yes](size_t i, const Answer& answer) { (*scores)[i] = relevance(answer.scores, yes); };
+  calls.each = [scores, tokens, yes](size_t i, const Answer& answer) {
+    (*scores)[i] = relevance(answer.scores, yes);
+    *tokens += answer.stats.prompt_tokens;
+  };
   calls.failed = [responder](const ApiError& error) { send_error(*responder, error); };
-  calls.done = [scores, tokens, request, responder, headers, name = model->name()] {
+  calls.done = [scores, tokens, asked, responder, headers, name = model->name()] {
+    const RerankRequest& r = *asked;
     std::vector<size_t> order(scores->size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::ranges::stable_sort(order, [&](size_t a, size_t b) { return (*scores)[a] > (*scores)[b]; });
     json::array results;
-    for (size_t i = 0; i < request.top_n; ++i) {
+    for (size_t i = 0; i < r.top_n; ++i) {
       json::object one{{"index", order[i]}, {"relevance_score", (*scores)[order[i]]}};
-      if (request.return_documents) one["document"] = {{"text", request.documents[order[i]]}};
+      if (r.return_documents) one["document"] = {{"text", r.documents[order[i]]}};
       results.push_back(std::move(one));
     }
     responder->send(200, "application/json",
                     to_json(json::object{{"object", "list"},
-                                         {"model", request.model.empty() ? name : request.model},
+                                         {"model", r.model.empty() ? name : r.model},
                                          {"results", std::move(results)},
-                                         {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}}),
+                                         {"usage", {{"prompt_tokens", *tokens}, {"total_tokens", *tokens}}}}),
                     headers);
   };
-  read_prompts(host, std::move(model), std::move(prompts), std::move(options), Operation::kRerank, defaults, responder,
+  const auto prompt = [model, asked](size_t i) { return question(model->engine(), *asked, i); };
+  read_prompts(host, std::move(model), {count, prompt}, std::move(options), Operation::kRerank, defaults, responder,
                std::move(calls));
 }
 

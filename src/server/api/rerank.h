@@ -23,7 +23,7 @@ RerankRequest read_rerank_request(const json::value& body);
 
 /// The whole endpoint, once the model is known: {model, results: [{index, relevance_score}], usage}, the best first.
 /// Throws ApiError for documents that the model cannot take, and as read_prompts.
-void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, const RerankRequest& request,
+void answer_rerank(ModelHost& host, std::shared_ptr<LoadedModel> model, RerankRequest request,
                    const GenerateDefaults& defaults, const std::shared_ptr<Responder>& responder,
                    const HttpHeaders& headers);
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "server/api/fields.h"
+#include "server/api/openai_messages.h"
 #include "server/api/openai_request.h"
 #include "server/store/response_store.h"
 
@@ -33,7 +34,8 @@ std::string required(Fields& f, std::string_view key) {
 std::string text_of(Fields& f, std::string_view key) {
   const json::value* value = f.any(key);
   if (value && value->is_string()) return std::string(value->get_string());
-  if (value && value->is_array()) return text_of_parts(value->get_array(), f.path(key));
+  std::vector<std::string> unused;  // parts that come back from answers have annotations and log-probabilities
+  if (value && value->is_array()) return text_of_parts(value->get_array(), f.path(key), unused);
   throw wrong_field(f.path(key), cat(f.path(key), ": expected a string or a list of parts, found ",
                                      value ? std::string(json::to_string(value->kind())) : "none"));
 }

@@ -14,20 +14,27 @@ class Workers {
   explicit Workers(size_t threads) {
     for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
   }
-  ~Workers() {
-    {
-      const std::lock_guard lock(mutex_);
-      ends_ = true;
-    }
-    wake_.notify_all();
-  }
+  ~Workers() { stop(); }
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
-  /// `task` must not throw. At the end, tasks that have not begun are dropped.
+  /// Waits for the tasks that have begun; others are dropped, and those that come later. Not from a task.
+  void stop() {
+    std::deque<std::function<void()>> dropped;  // outside the lock: they may hold what calls us
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+      dropped.swap(tasks_);
+    }
+    wake_.notify_all();
+    threads_.clear();
+  }
+
+  /// `task` must not throw.
   void post(std::function<void()> task) {
     {
       const std::lock_guard lock(mutex_);
+      if (ends_) return;
       tasks_.push_back(std::move(task));
     }
     wake_.notify_one();

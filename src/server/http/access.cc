@@ -23,7 +23,7 @@ bool same_origin(std::string_view origin, std::string_view host) {
 bool simple_body(const HttpServerRequest& request) {
   const auto type = request.header("Content-Type");
   if (!type) return true;
-  const std::string_view essence = trimmed(type->substr(0, type->find(';')));
+  const std::string_view essence = trimmed(type->substr(0, type->find(';')), kBlank);
   return same_letters(essence, "application/x-www-form-urlencoded") || same_letters(essence, "multipart/form-data") ||
          same_letters(essence, "text/plain") || essence.find('/') == std::string_view::npos;
 }

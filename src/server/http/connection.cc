@@ -1,5 +1,7 @@
 #include "server/http/connection.h"
 
+#include <poll.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 
@@ -13,6 +15,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr auto kLingerTime = std::chrono::seconds(2);
+constexpr auto kWatchInterval = std::chrono::milliseconds(500);
 constexpr size_t kInflateStep = size_t{1} << 20;
 constexpr size_t kKeptCapacity = size_t{256} << 10;  // of an output buffer
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -29,6 +32,7 @@ Connection::Connection(std::shared_ptr<ServerState> state, std::shared_ptr<Worke
       socket_(std::move(socket)),
       deadline_timer_(worker_->context),
       beat_timer_(worker_->context),
+      watch_timer_(worker_->context),
       parser_(limits_of(state_->options)) {
   ++state_->open;
 }
@@ -64,6 +68,7 @@ void Connection::close() {
   socket_.close(ignored);
   deadline_timer_.cancel();
   beat_timer_.cancel();
+  watch_timer_.cancel();
   account_body(0);
   if (exchange_) std::exchange(exchange_, nullptr)->disconnect();
   if (std::exchange(counted_active_, false)) state_->end_active();
@@ -83,13 +88,27 @@ void Connection::cut() {
 void Connection::wait_readable() {
   if (waits_readable_ || end_of_input_ || stage_ == Stage::kClosed) return;
   // With so much waiting already, nothing is read until it is used: the client's system holds the rest back.
-  if (input_.size() >= state_->options.max_header_bytes) return;
+  if (input_.size() >= state_->options.max_header_bytes) return watch_unread();
   waits_readable_ = true;
   socket_.async_wait(asio::socket_base::wait_read, [self = shared_from_this()](ErrorCode error) {
     self->waits_readable_ = false;
     if (self->stage_ == Stage::kClosed) return;
     if (error) return self->close();
     self->on_readable();
+  });
+}
+
+/// Behind bytes that are not read, a client's leaving is not seen by reading: the system is asked now and then.
+void Connection::watch_unread() {
+  if (std::exchange(watches_, true)) return;
+  watch_timer_.expires_after(kWatchInterval);
+  watch_timer_.async_wait([self = shared_from_this()](ErrorCode error) {
+    self->watches_ = false;
+    if (error || self->stage_ == Stage::kClosed || self->waits_readable_) return;
+    pollfd p{self->socket_.native_handle(), POLLRDHUP, 0};
+    const bool gone = poll(&p, 1, 0) > 0;
+    if (gone && !(self->stage_ == Stage::kAnswering && self->exchange_->complete())) return self->close();
+    self->wait_readable();
   });
 }
 

@@ -48,6 +48,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reading.
   void wait_readable();
+  void watch_unread();
   void on_readable();
   void on_end_of_input();
   void process(std::string_view bytes);
@@ -75,14 +76,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<ServerState> state_;
   std::shared_ptr<Worker> worker_;
   boost::asio::ip::tcp::socket socket_;
-  boost::asio::steady_timer deadline_timer_, beat_timer_;
+  boost::asio::steady_timer deadline_timer_, beat_timer_, watch_timer_;
   Clock::time_point deadline_ = Clock::time_point::max(), timer_at_ = Clock::time_point::max();
   Clock::time_point beat_at_ = Clock::time_point::max(), body_begin_{};
   std::string peer_;
 
   Stage stage_ = Stage::kReading;
   bool counted_active_ = false;
-  bool waits_readable_ = false, writes_ = false, end_of_input_ = false, discards_input_ = false;
+  bool waits_readable_ = false, watches_ = false, writes_ = false, end_of_input_ = false, discards_input_ = false;
   bool head_seen_ = false, head_deadline_set_ = true;
   RequestParser parser_;
   std::string input_;     // came behind the request that is being answered

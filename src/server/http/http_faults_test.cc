@@ -34,6 +34,20 @@ TEST(HttpFaults, ADisconnectIsSeenWhileNothingIsWritten) {
   }
 }
 
+TEST(HttpFaults, ADisconnectIsSeenBehindRequestsThatWait) {
+  TestServer s({.max_header_bytes = 4096});
+  RawClient client = s.client();
+  client.send(get("/wait"));
+  const Call call = s.calls.take();
+  std::promise<void> gone;
+  call.responder->on_close([&gone] { gone.set_value(); });
+  std::string waiting;
+  while (waiting.size() < 20'000) waiting += get("/echo");
+  client.send(waiting);  // the system holds what the server does not read
+  client.close();
+  EXPECT_EQ(gone.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+}
+
 TEST(HttpFaults, ADisconnectInAnUploadIsNoRequest) {
   TestServer s;
   for (const std::string part : {"PO", "POST /later HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc"}) {

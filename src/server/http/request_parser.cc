@@ -125,7 +125,7 @@ void RequestParser::on_field(std::string_view line) {
   const std::string_view name = line.substr(0, colon);
   if (colon == std::string_view::npos || !is_token(name))
     throw Refused(400, "the request: expected a header's name, a colon right behind it and its value");
-  const std::string_view value = trimmed(line.substr(colon + 1));
+  const std::string_view value = trimmed(line.substr(colon + 1), kBlank);
   if (has_control(value)) throw Refused(400, cat("the header ", shown(name), ": has a control character"));
   if (state_ == State::kHeaders) request_.headers.emplace_back(name, value);
 }

@@ -30,7 +30,8 @@ class RequestParser {
   /// it before the body comes, and behind the request. Throws Refused; the parser is then of no use any more.
   size_t feed(std::string_view bytes);
 
-  bool begun() const { return head_bytes_ > 0; }
+  /// Something of a request has come; empty lines in front of it are nothing.
+  bool begun() const { return state_ != State::kRequestLine || line_.find_first_not_of("\r\n") != std::string::npos; }
   bool head_done() const { return state_ > State::kHeaders; }
   bool done() const { return state_ == State::kDone; }
   bool http10() const { return minor_ == 0; }

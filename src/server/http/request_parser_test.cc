@@ -28,6 +28,14 @@ const std::string kStart = "POST /a HTTP/1.1\r\nHost: x\r\n";
 const std::string kChunked = kStart + "Transfer-Encoding: chunked\r\n\r\n";
 constexpr RequestLimits kSmall{.header_bytes = 2000, .headers = 20, .body_bytes = 1000};
 
+TEST(RequestParser, EmptyLinesBeginNothing) {
+  RequestParser parser(kSmall);
+  EXPECT_EQ(parser.feed("\r\n\r"), 3u);
+  EXPECT_FALSE(parser.begun());
+  EXPECT_EQ(parser.feed("\nG"), 2u);
+  EXPECT_TRUE(parser.begun());
+}
+
 TEST(RequestParser, ReadsARequest) {
   const std::string text =
       "\r\nPOST /v1/a%20b/%C3%A9?x=1&y=%2F HTTP/1.1\r\nhost: [::1]:8000\r\nX-A:  b\tc  \r\nx-empty:\r\n"

@@ -106,16 +106,10 @@ bool same_letters(std::string_view a, std::string_view b) {
 bool has_word(std::string_view list, std::string_view word) {
   for (;;) {
     const size_t comma = list.find(',');
-    if (same_letters(trimmed(list.substr(0, comma)), word)) return true;
+    if (same_letters(trimmed(list.substr(0, comma), kBlank), word)) return true;
     if (comma == std::string_view::npos) return false;
     list.remove_prefix(comma + 1);
   }
-}
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 }  // namespace fathom::http

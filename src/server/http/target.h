@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/trimmed.h"
 
 namespace fathom::http {
 
@@ -41,7 +42,7 @@ std::string host_name(std::string_view host);
 bool same_letters(std::string_view a, std::string_view b);
 /// Whether one of the comma-separated words of `list` is `word`, in any case.
 bool has_word(std::string_view list, std::string_view word);
-/// Without spaces and tabs at both ends.
-std::string_view trimmed(std::string_view text);
+/// What trimmed() takes away from a header's words.
+inline constexpr std::string_view kBlank = " \t";
 
 }  // namespace fathom::http
