@@ -4,7 +4,6 @@
 #include <cmath>
 #include <deque>
 #include <exception>
-#include <random>
 #include <utility>
 
 #include "engine/constraint.h"
@@ -19,44 +18,6 @@ double seconds(Clock::time_point from, Clock::time_point to) {
 }
 
 }  // namespace
-
-std::string_view name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kContextFull: return "context_full";
-    case FinishReason::kToolCalls: return "tool_calls";
-    case FinishReason::kCancelled: return "cancelled";
-  }
-  return "?";
-}
-
-double AnswerStats::prompt_tokens_per_s() const {
-  return first_token_s > 0 ? static_cast<double>(prompt_tokens - cached_tokens) / first_token_s : 0;
-}
-double AnswerStats::new_tokens_per_s() const {
-  return decode_s > 0 && new_tokens > 1 ? static_cast<double>(new_tokens - 1) / decode_s : 0;
-}
-double AnswerStats::tokens_per_pass() const {
-  return speculation.passes ? static_cast<double>(new_tokens) / static_cast<double>(speculation.passes) : 0;
-}
-
-Prompt prepare_prompt(const Engine& engine, std::span<const TextPiece> text) {
-  Prompt prompt = prepare_prompt(engine, engine.tokenizer().encode(text));
-  prompt.state = prompt_state(text);
-  return prompt;
-}
-
-Prompt prepare_prompt(const Engine& engine, std::vector<TokenId> ids) {
-  const size_t ctx = engine.info().ctx, V = engine.config().vocab_size;
-  if (ids.empty()) throw Error("prompt: expected at least one token, found none");
-  if (ids.size() >= ctx)
-    throw Error(cat("prompt: expected fewer tokens than the context's ", ctx, ", found ", ids.size()));
-  for (const TokenId id : ids)
-    if (id < 0 || static_cast<size_t>(id) >= V)
-      throw Error(cat("prompt: expected token ids below the vocabulary's ", V, ", found ", id));
-  return {std::move(ids)};
-}
 
 struct AnswerRun::State {
   State(Engine& the_engine, Session& the_session, const Prompt& prompt, AnswerOptions the_options,
@@ -80,6 +41,7 @@ struct AnswerRun::State {
       if (id < 0 || static_cast<size_t>(id) >= engine.config().vocab_size)
         throw Error(cat("scored: expected ids below the vocabulary's ", engine.config().vocab_size, ", found ", id));
     answer.stats.prompt_tokens = ids.size();
+    if (options.prompt_logprobs) session.release();
     answer.stats.cached_tokens = session.set_tokens(ids);
     for (const TokenId id : ids) sampler.observe(id, true);
     limit = engine.info().ctx - ids.size();
@@ -89,6 +51,8 @@ struct AnswerRun::State {
     if (options.speculate && !options.pooling && options.scored.empty()) speculation.emplace(ids);
     if (options.plan && !options.plan->when_begun && options.min_tokens != 0)
       throw Error("min_tokens: expected 0 together with a form for the answer, which says itself where it ends");
+    if (options.prompt_logprobs)
+      for (const TokenId id : ids) answer.prompt.push_back({id});
     if (options.plan) constraint.emplace(engine, options.plan, prompt.state == PromptState::kNone);
   }
 
@@ -235,6 +199,14 @@ struct AnswerRun::State {
     if (answer.ids.size() >= limit) return finish(limit_reason);
   }
 
+  /// Of the prompt's tokens; the logits of those that a preemption brings again are known.
+  void take_prompt_logits(std::span<const float> logits, size_t position) {
+    if (position + 1 != prompt_known || prompt_known == answer.prompt.size()) return;
+    PromptToken& token = answer.prompt[prompt_known++];
+    token.logprobs = log_softmax_top(logits, token.id, *options.prompt_logprobs);
+    token.rank = rank_of(logits, token.id);
+  }
+
   void take_scores(std::span<const float> logits) {
     const float sum = log_sum_exp(logits);
     for (const TokenId id : options.scored) answer.scores.push_back(logits[static_cast<size_t>(id)] - sum);
@@ -292,6 +264,7 @@ struct AnswerRun::State {
   bool after_digit = false;                // the last token is one character behind a digit: "3."
   std::vector<uint64_t> allowed;           // all tokens but those that end the answer; empty: not asked for so far
   std::optional<Constraint> constraint;    // nullopt: any text
+  size_t prompt_known = 1;                 // tokens of the prompt whose log-probabilities have come, the first one too
   std::optional<Speculation> speculation;  // nullopt: switched off
   std::vector<Draft> sure;
   size_t limit = 0;
@@ -341,6 +314,14 @@ void AnswerRun::on_step() {
 
 bool AnswerRun::wants_hidden() const { return state_->options.pooling.has_value(); }
 
+bool AnswerRun::wants_prompt_logits() const {
+  return state_->options.prompt_logprobs && state_->prompt_known < state_->answer.prompt.size();
+}
+
+void AnswerRun::on_prompt_logits(std::span<const float> logits, size_t position) {
+  if (!state_->finished) state_->guarded([&] { state_->take_prompt_logits(logits, position); });
+}
+
 void AnswerRun::on_hidden(std::span<const float> hidden, size_t position) {
   if (!state_->finished) state_->guarded([&] { state_->take_hidden(hidden, position); });
 }
@@ -370,25 +351,6 @@ void AnswerRun::on_logits(std::span<const float> logits) {
 
 void AnswerRun::on_pool_full() {
   state_->guarded([&] { state_->finish(FinishReason::kContextFull); });
-}
-
-SamplingParams default_sampling(const Engine& engine) {
-  const GenerationConfig& g = engine.generation_config();
-  SamplingParams p;
-  if (g.do_sample && !*g.do_sample)
-    p.temperature = 0;
-  else if (g.temperature)
-    p.temperature = *g.temperature;
-  if (g.top_p) p.top_p = *g.top_p;
-  if (g.top_k) p.top_k = *g.top_k;
-  if (g.min_p) p.min_p = *g.min_p;
-  if (g.repetition_penalty) p.repetition_penalty = *g.repetition_penalty;
-  return p;
-}
-
-uint64_t draw_seed() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
 }
 
 }  // namespace fathom

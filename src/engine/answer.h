@@ -43,6 +43,9 @@ struct AnswerOptions {
   bool plain = false;     ///< all is text: thinking and tool calls are not looked for
   int priority = 0;       ///< higher ones are computed first
   bool speculate = true;  ///< guess tokens and verify several at once; changes no token (engine/speculation.h)
+  /// Keep the log-probabilities of the prompt's tokens, and of the n most likely at their places. All of the prompt is
+  /// then computed, for what the cache holds has none.
+  std::optional<size_t> prompt_logprobs = {};
   // ---- the prompt is read and no token is drawn; at most one of the two
   std::optional<Pooling> pooling = {};  ///< the answer is an embedding
   std::vector<TokenId> scored = {};     ///< the answer is the log-probabilities of these as the next token
@@ -65,11 +68,19 @@ struct AnswerStats {
   double tokens_per_pass() const;  ///< of the new tokens; more than 1 where speculation guessed right
 };
 
+/// A token of the prompt, as the model expected it.
+struct PromptToken {
+  TokenId id;
+  std::optional<TopLogprobs> logprobs = {};  ///< nullopt: the first, before which nothing stands
+  size_t rank = 0;                           ///< of all tokens at its place, 1 the likeliest
+};
+
 struct Answer {
   std::string thinking, text;
   std::vector<ToolCall> tool_calls;
   std::vector<TokenId> ids;           ///< every new token, as drawn or forced by the budget
   std::vector<TopLogprobs> logprobs;  ///< as long as ids where asked for
+  std::vector<PromptToken> prompt;    ///< where its log-probabilities were asked for
   FinishReason finish_reason = FinishReason::kStop;
   std::optional<std::string> stop;  ///< the stop string that ended it
   std::vector<float> embedding;     ///< [D], not normalised, where a pooling was asked for
@@ -131,6 +142,8 @@ class AnswerRun final : public Running {
   void on_step() override;
   bool wants_hidden() const override;
   void on_hidden(std::span<const float> hidden, size_t position) override;
+  bool wants_prompt_logits() const override;
+  void on_prompt_logits(std::span<const float> logits, size_t position) override;
   void on_prefill() override;
   void on_pool_full() override;
   int priority() const override;

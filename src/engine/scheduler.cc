@@ -144,7 +144,7 @@ void Scheduler::take_prompts() {
   size_t room = prompt_rows();
   const auto give = [&](Entry& e, size_t most) {
     Session& s = e.running->session();
-    const bool shares = options_.share_prefixes && !e.running->wants_hidden();
+    const bool shares = options_.share_prefixes && !e.running->wants_hidden() && !e.running->wants_prompt_logits();
     if (shares) adopt(*e.running);
     const size_t n = std::min({most, room, s.pending()});
     if (n == 0 || (shares && waits_for_same_page(s, n))) return;
@@ -242,8 +242,29 @@ bool Scheduler::run_forward() {
   return true;
 }
 
+/// Logits of a prompt's rows but for the last of all, few at a time: a row is as long as the vocabulary.
+void Scheduler::hand_out_prompt(const Tensor& hidden, const Part& part) {
+  constexpr size_t kAtOnce = 16;
+  Context ctx = engine_.context();
+  ctx.arenas = nullptr;  // each is forgotten before the next
+  const size_t rows = part.pending - (part.complete() ? 1 : 0), D = hidden.shape().back();
+  for (size_t done = 0; done < rows; done += kAtOnce) {
+    const size_t n = std::min(kAtOnce, rows - done);
+    wanted_rows_.clear();
+    for (size_t i = 0; i < n; ++i) wanted_rows_.push_back(static_cast<int32_t>(part.row + done + i));
+    const Tensor wanted = ctx.make(DType::kF32, {n, D});
+    ctx.backend.gather_rows(wanted, hidden, view_of_ids(wanted_rows_));
+    const Tensor logits = engine_.model().logits(ctx, wanted);
+    const size_t V = logits.shape().back();
+    for (size_t i = 0; i < n; ++i)
+      part.running->on_prompt_logits({logits.data<float>() + i * V, V}, part.position + done + i);
+  }
+}
+
 /// Logits to the sequences that are complete; those of all rows that draw a token, in one product.
 void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
+  for (const Part& p : parts_)
+    if (p.running->wants_prompt_logits()) hand_out_prompt(hidden, p);
   wanted_rows_.clear();
   for (const Part& p : parts_)
     for (size_t i = p.pending - 1; p.complete() && !p.running->wants_hidden() && i < p.rows(); ++i)

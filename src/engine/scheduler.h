@@ -43,6 +43,10 @@ class Running {
   /// hidden [n, D] of its tokens from `position` on, after the final norm; after a preemption they come again, the same
   /// bits. Becomes done with the last.
   virtual void on_hidden(std::span<const float> /*hidden*/, size_t /*position*/) {}
+  /// Whether it wants the logits of all tokens but the last, too. It then computes all of its tokens itself.
+  virtual bool wants_prompt_logits() const { return false; }
+  /// logits [V] after the token at `position`; after a preemption they come again, the same bits.
+  virtual void on_prompt_logits(std::span<const float> /*logits*/, size_t /*position*/) {}
   /// A part of the pending tokens was computed, more are left.
   virtual void on_prefill() {}
   /// The pool has no page for the next tokens, even when nobody else holds any. The sequence becomes done.
@@ -123,6 +127,7 @@ class Scheduler {
   void lay_rows();
   bool mostly_cancelled() const;
   void hand_out(Context& ctx, const Tensor& hidden);
+  void hand_out_prompt(const Tensor& hidden, const Part& part);
   void verify(Part& part, std::span<const float> logits);
   void run_mtp(Context& ctx, const Tensor& hidden);
 

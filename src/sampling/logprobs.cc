@@ -48,6 +48,14 @@ TopLogprobs log_softmax_top(std::span<const float> logits, TokenId chosen, size_
   return out;
 }
 
+size_t rank_of(std::span<const float> logits, TokenId chosen) {
+  require_token(chosen, logits.size());
+  const Scored own{logits[static_cast<size_t>(chosen)], chosen};
+  size_t rank = 1;
+  for (size_t i = 0; i < logits.size(); ++i) rank += ranks_before({logits[i], static_cast<int32_t>(i)}, own) ? 1 : 0;
+  return rank;
+}
+
 float log_softmax_at(std::span<const float> logits, TokenId chosen, float temperature) {
   require_token(chosen, logits.size());
   if (!(temperature > 0 && temperature < kInfinity))

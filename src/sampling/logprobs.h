@@ -28,6 +28,9 @@ float log_sum_exp(std::span<const float> logits);
 /// possible), before temperature and penalties. Throws Error as log_sum_exp, or if chosen is not in 0..V-1.
 TopLogprobs log_softmax_top(std::span<const float> logits, TokenId chosen, size_t n);
 
+/// How many tokens are likelier than `chosen`, or as likely with a lower id, and itself: 1 is the likeliest.
+size_t rank_of(std::span<const float> logits, TokenId chosen);
+
 /// The log-probability of `chosen` under softmax(l / temperature), each l / temperature rounded to f32: what a rollout
 /// stores. Temperature 1 gives the raw one. Throws Error as log_softmax_top, or if the temperature is not positive.
 float log_softmax_at(std::span<const float> logits, TokenId chosen, float temperature = 1);

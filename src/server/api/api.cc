@@ -242,17 +242,23 @@ void Api::chat_completions(const HttpServerRequest& request, const std::shared_p
 
 void Api::completions(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   std::vector<GenerateRequest> requests = read_completion_requests(parse_json(request.body, "the body"));
-  std::vector<std::string> texts;
+  std::vector<std::variant<std::string, std::vector<TokenId>>> echoed;
   if (requests.front().echo)
     for (const GenerateRequest& r : requests) {
-      const std::string* text = std::get_if<std::string>(&r.prompt);
-      if (!text) throw wrong_field("echo", "echo: expected only with prompts as text");
-      texts.push_back(*text);
+      if (const std::string* text = std::get_if<std::string>(&r.prompt))
+        echoed.emplace_back(*text);
+      else
+        echoed.emplace_back(std::get<std::vector<TokenId>>(r.prompt));
     }
   run(std::move(requests), responder, [&](ReplyContext context) {
     // Once for each choice, but not before generate() has seen that the prompts fit into the context.
     std::vector<std::string> prompts;
-    for (const std::string& text : texts) prompts.insert(prompts.end(), context.n, text);
+    for (const auto& prompt : echoed) {
+      const std::string* text = std::get_if<std::string>(&prompt);
+      const Tokenizer& tokenizer = context.loaded->engine().tokenizer();
+      prompts.insert(prompts.end(), context.n,
+                     text ? *text : tokenizer.decode(std::get<std::vector<TokenId>>(prompt), /*skip_special=*/true));
+    }
     return make_completion_reply(std::move(context), std::move(prompts));
   });
 }

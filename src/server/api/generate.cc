@@ -166,6 +166,9 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
   o.logprobs = request.logprobs;
   o.top_logprobs = request.top_logprobs;
   o.ignore_eos = request.ignore_eos;
+  o.prompt_logprobs = request.prompt_logprobs;
+  if (request.echo && request.logprobs)
+    o.prompt_logprobs = std::max(request.prompt_logprobs.value_or(0), request.top_logprobs);
   const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
   o.plain = !chat;
   o.tools = chat && !chat->tools.empty();
@@ -186,6 +189,18 @@ void warn(HttpHeaders& headers, const std::string& field) {
 ApiError too_long(size_t ctx, const std::string& found) {
   return context_exceeded(cat("This model's context has ", ctx, " tokens; the prompt has ", found,
                               ". Nothing is cut off: shorten the messages, or serve with a larger --ctx."));
+}
+
+/// They are all kept until the answer is whole.
+void require_room_for_prompt_logprobs(const AnswerOptions& options, const std::vector<Prompt>& prompts) {
+  constexpr size_t kMost = size_t{1} << 20;
+  if (!options.prompt_logprobs) return;
+  size_t tokens = 0;
+  for (const Prompt& p : prompts) tokens += p.ids.size();
+  if (const size_t all = tokens * (*options.prompt_logprobs + 1); all > kMost)
+    throw wrong_field("prompt_logprobs",
+                      cat("prompt_logprobs: expected at most ", kMost,
+                          " numbers, of all tokens of the prompt and their alternatives, found ", all));
 }
 
 bool has_strict_tools(const GenerateRequest& request) {
@@ -289,6 +304,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   std::vector<AnswerOptions> options;
   for (size_t i = 0; i < requests.size(); ++i)
     options.push_back(answer_options(engine, requests[i], defaults, prompts[i]));
+  require_room_for_prompt_logprobs(options.front(), prompts);
   const std::shared_ptr<const AnswerPlan> plan = plan_of(engine, first, *defaults.grammars);
   for (AnswerOptions& o : options) o.plan = plan;
   if (!plan && has_strict_tools(first)) warn(headers, "tools.function.strict");  // its calls cannot be bound
@@ -302,6 +318,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   ReplyContext context{id,           std::time(nullptr),  first.model,   model,
                        responder,    std::move(headers),  choices,       first.n,
                        first.stream, first.include_usage, first.logprobs};
+  context.prompt_logprobs = first.prompt_logprobs.has_value();
   for (const Prompt& p : prompts) context.prompt_tokens += p.ids.size();
   std::unique_ptr<Reply> reply = make_reply(std::move(context));
   std::string heartbeat = reply->heartbeat();
@@ -314,6 +331,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         const size_t at = i / first.n;
         AnswerOptions own = options[at];
         own.sampling.choice = static_cast<uint32_t>(i);
+        if (i % first.n != 0) own.prompt_logprobs.reset();  // the first one tells them
         return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt, places);
       },
       first.logprobs, meter);

@@ -83,6 +83,27 @@ json::object call_json(const ToolCall& call, std::string id) {
       {"id", std::move(id)}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
 }
 
+/// As vLLM writes it: for each token of the prompt {id: {logprob, rank, decoded_token}} of itself and the likeliest at
+/// its place; null for the first.
+json::array prompt_logprobs_json(const Tokenizer& tokenizer, const std::vector<PromptToken>& prompt) {
+  json::array out;
+  for (const PromptToken& token : prompt) {
+    if (!token.logprobs) {
+      out.emplace_back(nullptr);
+      continue;
+    }
+    json::object entry;
+    const auto add = [&](const TokenLogprob& t, size_t rank) {
+      entry[std::to_string(t.id)] = {
+          {"logprob", t.logprob}, {"rank", rank}, {"decoded_token", utf8_lossy(tokenizer.token_view(t.id))}};
+    };
+    add(token.logprobs->chosen, token.rank);
+    for (size_t i = 0; i < token.logprobs->top.size(); ++i) add(token.logprobs->top[i], i + 1);
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
 /// What chat and text completions have in common.
 class OpenAiReply : public Reply {
  public:
@@ -109,9 +130,11 @@ class OpenAiReply : public Reply {
   void finish(const std::vector<Answer>& answers) override {
     if (!context_.stream) {
       json::array choices;
-      for (size_t i = 0; i < answers.size(); ++i) choices.push_back(whole_choice(i, answers[i]));
+      for (size_t i = 0; i < answers.size(); ++i)
+        choices.push_back(whole_choice(i, answers[i], answers[i - i % context_.n].prompt));
       json::object out = head(whole_);
       out["choices"] = std::move(choices);
+      add_prompt(out, answers);
       out["usage"] = openai_usage(answers, context_.n);
       context_.responder->send(200, "application/json", to_json(out), context_.headers);
       return;
@@ -127,7 +150,10 @@ class OpenAiReply : public Reply {
   }
 
  protected:
-  virtual json::object whole_choice(size_t choice, const Answer& answer) = 0;
+  /// `prompt`: the choice's, where its log-probabilities were asked for.
+  virtual json::object whole_choice(size_t choice, const Answer& answer, const std::vector<PromptToken>& prompt) = 0;
+  /// What a whole reply says of the only prompt.
+  virtual void add_prompt(json::object& /*reply*/, const std::vector<Answer>& /*answers*/) {}
 
   json::object head(const std::string& object) const {
     const std::string& numerics = context_.loaded->engine().info().numerics_id;
@@ -183,7 +209,11 @@ class ChatReply final : public OpenAiReply {
                  {"logprobs", std::move(logprobs)},
                  {"finish_reason", finish_reason ? json::value(*finish_reason) : json::value(nullptr)}});
   }
-  json::object whole_choice(size_t choice, const Answer& answer) override {
+  void add_prompt(json::object& reply, const std::vector<Answer>& answers) override {
+    if (const std::vector<PromptToken>& prompt = answers.front().prompt; !prompt.empty())
+      reply["prompt_logprobs"] = prompt_logprobs_json(tokenizer(), prompt);
+  }
+  json::object whole_choice(size_t choice, const Answer& answer, const std::vector<PromptToken>&) override {
     json::object message{{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}};
     if (!answer.thinking.empty()) message["reasoning_content"] = answer.thinking;
     if (!answer.tool_calls.empty()) {
@@ -225,21 +255,29 @@ class CompletionReply final : public OpenAiReply {
   }
 
  private:
-  /// The older form: four lists side by side.
-  json::value logprobs(size_t choice) {
+  /// The older form: four lists side by side. `prompt`: of an echo.
+  json::value logprobs(size_t choice, const std::vector<PromptToken>& prompt = {}) {
     const std::vector<ReplyToken> tokens = take_tokens(choice);
-    if (tokens.empty()) return nullptr;
+    if (tokens.empty() && prompt.empty()) return nullptr;
     json::array texts, values, tops, offsets;
-    for (const ReplyToken& t : tokens) {
-      const auto text = [&](TokenId id) { return utf8_lossy(tokenizer().token_view(id)); };
-      texts.push_back(json::string(text(t.id)));
-      values.push_back(t.logprobs.chosen.logprob);
-      offsets.push_back(offsets_[choice]);
-      offsets_[choice] += tokenizer().token_view(t.id).size();
+    const auto text = [&](TokenId id) { return utf8_lossy(tokenizer().token_view(id)); };
+    const auto add = [&](TokenId id, const TopLogprobs* logprobs, size_t& offset) {
+      texts.push_back(json::string(text(id)));
+      values.push_back(logprobs ? json::value(logprobs->chosen.logprob) : json::value(nullptr));
+      offsets.push_back(offset);
+      offset += tokenizer().token_view(id).size();
+      if (!logprobs) return tops.push_back(nullptr);
       json::object top;
-      for (const TokenLogprob& alternative : t.logprobs.top) top[text(alternative.id)] = alternative.logprob;
+      for (const TokenLogprob& alternative : logprobs->top) top[text(alternative.id)] = alternative.logprob;
       tops.push_back(std::move(top));
+    };
+    size_t offset = 0;  // in the prompt, whose control tokens are no text
+    for (const PromptToken& t : prompt) {
+      size_t none = offset;
+      const bool control = tokenizer().kind(t.id) == TokenKind::kControl;
+      add(t.id, t.logprobs ? &*t.logprobs : nullptr, control ? none : offset);
     }
+    for (const ReplyToken& t : tokens) add(t.id, &t.logprobs, offsets_[choice]);
     return {{"tokens", std::move(texts)},
             {"token_logprobs", std::move(values)},
             {"top_logprobs", std::move(tops)},
@@ -251,11 +289,14 @@ class CompletionReply final : public OpenAiReply {
                  {"logprobs", logprobs(choice)},
                  {"finish_reason", finish_reason ? json::value(*finish_reason) : json::value(nullptr)}});
   }
-  json::object whole_choice(size_t choice, const Answer& answer) override {
-    return {{"index", choice},
-            {"text", prompts_.empty() ? answer.text : prompts_[choice] + answer.text},
-            {"logprobs", logprobs(choice)},
-            {"finish_reason", openai_finish_reason(answer.finish_reason)}};
+  json::object whole_choice(size_t choice, const Answer& answer, const std::vector<PromptToken>& prompt) override {
+    const bool echo = !prompts_.empty();
+    json::object out{{"index", choice},
+                     {"text", echo ? prompts_[choice] + answer.text : answer.text},
+                     {"logprobs", logprobs(choice, echo && context_.logprobs ? prompt : std::vector<PromptToken>())},
+                     {"finish_reason", openai_finish_reason(answer.finish_reason)}};
+    if (!prompt.empty() && context_.prompt_logprobs) out["prompt_logprobs"] = prompt_logprobs_json(tokenizer(), prompt);
+    return out;
   }
 
   std::vector<std::string> prompts_;

@@ -77,6 +77,10 @@ void read_stream(Fields& f, GenerateRequest& r) {
     o.silent({"include_obfuscation"});
     o.name_left_over(r.warnings);
   }
+  if (const auto n = f.integer("prompt_logprobs", 0, kMostTopLogprobs)) {
+    if (r.stream) throw wrong_field("prompt_logprobs", "prompt_logprobs: expected only without stream");
+    r.prompt_logprobs = static_cast<size_t>(*n);
+  }
   r.keep = f.boolean("keep").value_or(false);
   r.n = static_cast<size_t>(f.integer("n", 1, kMostChoices).value_or(1));
 }
@@ -275,6 +279,8 @@ std::vector<GenerateRequest> read_completion_requests(const json::value& body) {
   if (const auto n = f.integer("logprobs", 0, kMostTopLogprobs))
     r.logprobs = true, r.top_logprobs = static_cast<size_t>(*n);
   r.echo = f.boolean("echo").value_or(false);
+  if (r.echo && r.logprobs && r.stream)
+    throw wrong_field("logprobs", "logprobs: expected without echo in a stream, or without stream");
   r.suffix = f.string("suffix");
   f.silent({"user", "user_id", "metadata"});
   if (const auto best = f.integer("best_of", 1, kMostChoices); best && *best != static_cast<int64_t>(r.n))

@@ -101,6 +101,36 @@ TEST_F(OpenAiTest, PathsWithNames) {
     EXPECT_EQ(ask(path)->parsed().at("error").at("code"), "unknown_path") << path;
 }
 
+TEST_F(OpenAiTest, APromptsLogprobsAreNotHiddenByTheCache) {
+  const std::string head = R"({"model": "plain", "prompt": "abcabcabc", "max_tokens": 2, "temperature": 0)";
+  const auto told = [&](const std::string& fields) { return ask("/v1/completions", head + fields + "}")->parsed(); };
+  const json::object first = told(R"(, "prompt_logprobs": 2)"), again = told(R"(, "prompt_logprobs": 2)");
+  const json::object choice = first.at("choices").at(0).as_object();
+  const json::array& prompt = choice.at("prompt_logprobs").as_array();
+  EXPECT_EQ(prompt.size(), first.at("usage").at("prompt_tokens").to_number<size_t>());
+  EXPECT_TRUE(prompt[0].is_null());
+  for (size_t i = 1; i < prompt.size(); ++i) {
+    EXPECT_GE(prompt[i].as_object().size(), 2u);
+    for (const auto& [id, entry] : prompt[i].as_object()) {
+      EXPECT_LE(entry.at("logprob").to_number<double>(), 0) << id;
+      EXPECT_GE(entry.at("rank").to_number<int>(), 1) << id;
+    }
+  }
+  EXPECT_EQ(again.at("choices"), first.at("choices"));
+  EXPECT_EQ(again.at("usage").at("prompt_tokens_details").at("cached_tokens"), 0);
+  const json::object echo = told(R"(, "echo": true, "logprobs": 2)").at("choices").at(0).as_object();
+  const json::array& values = echo.at("logprobs").at("token_logprobs").as_array();
+  ASSERT_EQ(values.size(), prompt.size() + 2);
+  EXPECT_TRUE(values[0].is_null());
+  for (size_t i = 1; i < prompt.size(); ++i) {
+    bool found = false;
+    for (const auto& [id, entry] : prompt[i].as_object()) found = found || entry.at("logprob") == values[i];
+    EXPECT_TRUE(found) << i;
+  }
+  EXPECT_EQ(ask("/v1/completions", head + R"(, "stream": true, "prompt_logprobs": 1})")->status, 400);
+  EXPECT_EQ(ask("/v1/completions", head + R"(, "stream": true, "echo": true, "logprobs": 1})")->status, 400);
+}
+
 TEST_F(OpenAiTest, WhatIsNotForAPathIsToldWhatIs) {
   const auto answer = ask("/v1/chat/completions");
   EXPECT_EQ(answer->status, 405);

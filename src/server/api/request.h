@@ -50,6 +50,8 @@ struct GenerateRequest {
   bool ignore_eos = false;
   bool logprobs = false;
   size_t top_logprobs = 0;
+  /// Log-probabilities of the prompt's tokens, with so many alternatives.
+  std::optional<size_t> prompt_logprobs;
   size_t n = 1;
   int priority = 0;
   std::string salt;  ///< whose prompts share cached pages
