@@ -240,11 +240,11 @@ void Api::ollama_ps(const HttpServerRequest&, const std::shared_ptr<Responder>& 
 void Api::ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   const json::value body = parse_json(request.body, "the body");
   Fields f(body);
-  std::optional<std::string> name = f.string("model");
-  if (!name) name = f.string("name");
-  if (!name) throw wrong_field("model", "model: expected the name of a model, found none");
+  std::string own;
+  for (const char* key : {"model", "name"})
+    if (const auto name = f.string(key); name && own.empty()) own = ollama_model(*name);
+  if (own.empty()) throw wrong_field("model", "model: expected the name of a model, found none");
   std::optional<bool> thinking;
-  const std::string own = ollama_model(*name);
   const std::shared_ptr<LoadedModel> model = model_of(own, thinking);
   const Engine& engine = model->engine();
   const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);

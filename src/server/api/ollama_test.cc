@@ -64,6 +64,12 @@ TEST(OllamaRequest, APromptIsRead) {
   EXPECT_TRUE(chat(R"({"model": "m"})").only_load);
 }
 
+TEST_F(OllamaTest, NoNameIsNoModel) {
+  for (const char* body : {R"({})", R"({"model": ""})", R"({"model": ":latest", "name": ""})"})
+    EXPECT_EQ(ask("/api/show", body)->status, 400) << body;
+  EXPECT_EQ(ask("/api/show", R"({"model": "", "name": "plain"})")->status, 200);
+}
+
 TEST_F(OllamaTest, Embed) {
   const auto answer = ask("/api/embed", R"({"model": "plain:latest", "input": ["a", "b", "a"], "dimensions": 8,
                                             "truncate": true, "keep_alive": "5m"})");
