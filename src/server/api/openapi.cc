@@ -308,9 +308,12 @@ json::object error_schemas() {
           {"OllamaError", object_schema({{"error", text}})}};
 }
 
-const char* error_of(std::string_view path) {
-  if (path.starts_with("/api/")) return "OllamaError";
-  return path.starts_with("/messages") || path.starts_with("/anthropic/") ? "AnthropicError" : "Error";
+/// A path's protocol's; what is no proper HTTP is refused before that is known, and in OpenAI's.
+json::object error_schema(std::string_view path) {
+  const auto reference = [](const char* name) { return json::object{{"$ref", cat("#/components/schemas/", name)}}; };
+  const bool ollama = path.starts_with("/api/");
+  if (!ollama && !path.starts_with("/messages") && !path.starts_with("/anthropic/")) return reference("Error");
+  return {{"anyOf", json::array{reference(ollama ? "OllamaError" : "AnthropicError"), reference("Error")}}};
 }
 
 /// A path's {id}, and what may stand behind the '?'.
@@ -332,7 +335,7 @@ json::array parameters_of(const std::string& path, const FieldList& query) {
 json::object operation(const std::string& method, const std::string& path, const Description* known) {
   json::object content;
   for (const char* reply : known ? known->replies : std::vector{kJson}) content[reply] = json::object();
-  const json::object error{{"schema", {{"$ref", cat("#/components/schemas/", error_of(path))}}}};
+  const json::object error{{"schema", error_schema(path)}};
   json::object out{
       {"responses",
        {{"200", {{"description", "done"}, {"content", std::move(content)}}},
