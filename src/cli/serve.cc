@@ -150,12 +150,14 @@ int serve(const ServeCommand& command, const Settings& settings) {
   options.store = open_store(settings);  // before others make its folder, which is to be private
   options.signature = kept_signature();
   if (access_log) options.log = [&log = *access_log](const std::string& line) { log.write(line); };
-  Api api(host, options);
   HttpServerOptions http;
   http.host = settings.text("host").value_or("127.0.0.1");
   http.port = static_cast<uint16_t>(settings.count("port").value_or(8000));
   http.cors = words(settings.text("cors").value_or(""));
   http.allowed_hosts = words(settings.text("allowed-hosts").value_or(""));
+  options.host_names = http.allowed_hosts;
+  options.host_names.push_back(http.host);
+  Api api(host, options);
   HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
     api.handle(std::move(request), std::move(responder));
   });

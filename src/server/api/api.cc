@@ -12,6 +12,7 @@
 #include "server/api/openai_request.h"
 #include "server/api/openapi.h"
 #include "server/api/rerank.h"
+#include "server/app/app_api.h"
 #include "server/app/web_files.h"
 #include "server/request_record.h"
 
@@ -88,12 +89,16 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
       throw UsageError(cat("alias ", a.name, ": expected it once"));
   }
   options_.defaults.workers = std::make_shared<Workers>(options_.workers);
+  app_ = std::make_unique<AppApi>(
+      host_, AppApi::Options{options_.store, options_.host_names}, options_.defaults, running_,
+      [this](const std::string& name, std::optional<bool>& thinking) { return model_of(name, thinking); });
   start_batches();
 }
 
 void Api::drain() {
   draining_ = true;
   batch_runner_->pause();
+  app_->drain();
 }
 
 Api::~Api() {
@@ -187,6 +192,7 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
       return (this->*route.call)(request, responder);
   }
   if (send_web_file(request, *responder)) return;
+  if (path.starts_with(AppApi::kPrefix)) return app_->handle(request, responder);
   if (!methods.empty()) {
     ApiError error(405, cat(request.method, " is not for ", request.path));
     error.allow = methods;

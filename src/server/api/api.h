@@ -32,6 +32,7 @@ struct ApiOptions {
   size_t workers = 4;
   size_t max_requests = 512;                  ///< the host's, of which batches leave some to others
   ThinkingSignature signature = {};           ///< of Anthropic's thinking blocks
+  std::vector<std::string> host_names = {};   ///< by which the app may be asked for (server/app/app_access.h)
   std::shared_ptr<Database> store = nullptr;  ///< null: one in memory
   std::function<void(const std::string& line)> log =
       {};  ///< a line of JSON per request, without its texts; may be empty
@@ -41,6 +42,7 @@ struct ApiOptions {
 bool is_anthropic(const HttpServerRequest& request);
 bool is_ollama(const HttpServerRequest& request);
 
+class AppApi;
 /// Names the fields that were not understood, as far as a header holds them.
 HttpHeaders warning_headers(const std::vector<std::string>& fields);
 /// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
@@ -55,7 +57,7 @@ class Api {
   ~Api();
 
   void handle(HttpServerRequest request, std::shared_ptr<Responder> responder);
-  /// From now on readiness says no.
+  /// From now on readiness says no, and the app's answers and streams end.
   void drain();
   /// Its counters are among the metrics from now on; it must outlive the requests.
   void count_http(const HttpServer& server) { http_ = &server; }
@@ -132,6 +134,7 @@ class Api {
   std::shared_ptr<FileStore> files_;
   std::shared_ptr<BatchStore> batches_;
   std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
+  std::unique_ptr<AppApi> app_;
   std::unique_ptr<BatchRunner> batch_runner_;      // last: it uses all of the above
 };
 

@@ -185,8 +185,9 @@ json::object chat_fields(const json::value& body, Fields& f, json::object& echo,
     format = read_format(t);
     for (std::string& name : t.left_over()) warnings.push_back(std::move(name));
   }
-  if (format.at("type") != "text") chat["response_format"] = format;
   echo["text"] = json::object{{"format", format.at("type") == "json_schema" ? format.at("json_schema") : format}};
+  if (format.at("type") == "json_schema") format.at("json_schema").get_object().erase("type");  // its own place
+  if (format.at("type") != "text") chat["response_format"] = std::move(format);
   if (const auto n = f.integer("max_output_tokens", 1, 1 << 30)) chat["max_tokens"] = *n;
   bool logprobs = false;
   for (const std::string& what : f.strings("include", 32)) {

@@ -1,0 +1,160 @@
+#include "server/app/app_api.h"
+
+#include <charconv>
+
+#include "engine/chat_prompt.h"
+#include "server/api/error.h"
+#include "server/app/app_access.h"
+
+namespace fathom {
+namespace {
+
+std::vector<std::string_view> segments(std::string_view path) {
+  std::vector<std::string_view> out;
+  for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/')) {
+    out.push_back(path.substr(0, slash));
+    path.remove_prefix(slash + 1);
+  }
+  out.push_back(path);
+  return out;
+}
+
+uint64_t file_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  uint64_t bytes = 0;
+  const auto add = [&](const std::filesystem::path& file) {
+    if (const uint64_t n = std::filesystem::file_size(file, error); !error) bytes += n;
+  };
+  if (!std::filesystem::is_directory(path, error)) add(path);
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) add(entry.path());
+  return bytes;
+}
+
+}  // namespace
+
+AppApi::AppApi(ModelHost& host, Options options, const GenerateDefaults& defaults, RunningRequests& requests,
+               AppAnswers::FindModel find_model)
+    : host_(host),
+      find_model_(std::move(find_model)),
+      options_(std::move(options)),
+      store_(options_.database),
+      answers_(host, store_, feed_, defaults, requests, find_model_) {}
+
+const std::vector<AppApi::Route>& AppApi::routes() {
+  static const std::vector<Route> kRoutes = {
+      {"GET", "state", &AppApi::state},
+      {"GET", "events", &AppApi::events},
+      {"GET", "chats", &AppApi::list_chats},
+      {"POST", "chats", &AppApi::create_chat},
+      {"GET", "chats/*", &AppApi::get_chat},
+      {"PATCH", "chats/*", &AppApi::change_chat},
+      {"DELETE", "chats/*", &AppApi::delete_chat},
+      {"POST", "chats/*/restore", &AppApi::restore_chat},
+      {"POST", "chats/*/messages", &AppApi::add_message},
+      {"POST", "chats/*/answers", &AppApi::add_answer},
+      {"GET", "messages/*/stream", &AppApi::watch_message},
+      {"POST", "messages/*/stop", &AppApi::stop_message},
+      {"POST", "messages/*/answer-now", &AppApi::hurry_message},
+      {"DELETE", "messages/*", &AppApi::delete_message},
+      {"GET", "search", &AppApi::search},
+      {"GET", "folders", &AppApi::list_folders},
+      {"POST", "folders", &AppApi::add_folder},
+      {"PATCH", "folders/*", &AppApi::change_folder},
+      {"DELETE", "folders/*", &AppApi::delete_folder},
+      {"GET", "templates", &AppApi::list_templates},
+      {"POST", "templates", &AppApi::add_template},
+      {"PATCH", "templates/*", &AppApi::change_template},
+      {"DELETE", "templates/*", &AppApi::delete_template},
+      {"GET", "preferences", &AppApi::preferences},
+      {"PATCH", "preferences", &AppApi::change_preferences},
+  };
+  return kRoutes;
+}
+
+void AppApi::handle(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
+  try {
+    check_app_access(request, options_.host_names, /*json_only=*/true);
+    Call call{request, responder, {}};
+    if (const Answer answer = dispatch(call))
+      responder->send(call.status, "application/json", to_json(*answer),
+                      {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}});
+  } catch (...) {
+    send_error(*responder, api_error(std::current_exception()));
+  }
+}
+
+AppApi::Answer AppApi::dispatch(Call& call) {
+  const std::string& method = call.request.method;
+  const std::vector<std::string_view> asked = segments(std::string_view(call.request.path).substr(kPrefix.size()));
+  bool known = false;
+  for (const Route& route : routes()) {
+    const std::vector<std::string_view> path = segments(route.path);
+    std::vector<std::string> ids;
+    bool same = path.size() == asked.size();
+    for (size_t i = 0; same && i < path.size(); ++i) {
+      if (path[i] == "*")
+        ids.emplace_back(asked[i]);
+      else
+        same = path[i] == asked[i];
+    }
+    if (!same) continue;
+    known = true;
+    if (method != route.method && !(method == "HEAD" && route.method == std::string_view("GET"))) continue;
+    call.ids = std::move(ids);
+    return (this->*route.call)(call);
+  }
+  if (known) throw ApiError(405, cat(method, " is not for ", call.request.path));
+  throw not_found(cat("no such path: ", method, " ", call.request.path), "unknown_path");
+}
+
+json::value AppApi::Call::body() const {
+  return request.body.empty() ? json::value(json::object()) : parse_json(request.body, "the body");
+}
+
+std::optional<std::string> AppApi::Call::query(std::string_view key) const { return query_value(request.query, key); }
+
+bool AppApi::Call::flag(std::string_view key) const { return number(key, 0, 0, 1) == 1; }
+
+int64_t AppApi::Call::number(std::string_view key, int64_t fallback, int64_t least, int64_t most) const {
+  const std::optional<std::string> text = query(key);
+  if (!text) return fallback;
+  int64_t n = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), n);
+  if (error != std::errc() || end != text->data() + text->size() || n < least || n > most)
+    throw wrong_field(std::string(key), cat(key, ": expected a whole number from ", least, " to ", most, ", found '",
+                                            text->substr(0, 40), "'"));
+  return n;
+}
+
+AppApi::Answer AppApi::state(Call&) {
+  json::array models;
+  for (const HostedModel& m : host_.models()) {
+    json::object entry{{"name", m.name}, {"loaded", false}, {"size_bytes", file_bytes(m.path)}};
+    if (const std::shared_ptr<LoadedModel> model = host_.loaded(m.name)) {
+      const EngineInfo& info = model->engine().info();
+      entry["loaded"] = true;
+      entry["ctx"] = info.ctx;
+      entry["can_think"] = can_think(model->engine());
+      entry["format"] = info.description;
+      entry["profile"] = name(info.profile);
+    }
+    models.push_back(std::move(entry));
+  }
+  return json::object{{"version", FATHOM_VERSION},
+                      {"started", started_},
+                      {"models", std::move(models)},
+                      {"default_model", host_.models().front().name},
+                      {"counts", {{"chats", store_.count()}}}};
+}
+
+AppApi::Answer AppApi::events(Call& call) {
+  feed_.attach(call.responder);
+  return std::nullopt;
+}
+
+void AppApi::drain() {
+  answers_.drain();
+  feed_.close();
+}
+
+}  // namespace fathom

@@ -1,0 +1,11 @@
+// The app's tables, as migrations of the server's database (store/database.h): chats, messages, folders, templates,
+// preferences, and the full-text index over titles, messages and thinking.
+#pragma once
+#include <span>
+#include <string_view>
+
+namespace fathom {
+
+std::span<const std::string_view> app_migrations();
+
+}  // namespace fathom
