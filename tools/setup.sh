@@ -58,7 +58,8 @@ libgtest-dev the tests' framework
 libgmock-dev the tests' matchers
 curl runs the lines of docs/api.md
 tmux a terminal for the tests of the chat
-bubblewrap a sandbox for programs that give rewards
+bubblewrap a sandbox for programs that give rewards, or read files
+poppler-utils reads the text of PDF files
 clang-14 compiles the fuzz targets
 libclang-rt-14-dev feeds them (libFuzzer)
 clang-format-14 checks the code's form

@@ -60,7 +60,7 @@ struct Pipe {
 Pipe make_pipe() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
-    throw ResourceError(cat("reward program: expected a pipe, found: ", std::strerror(errno)));
+    throw ResourceError(cat("sandbox: expected a pipe, found: ", std::strerror(errno)));
   return {ends[0], ends[1]};
 }
 
@@ -103,10 +103,10 @@ std::optional<int> wait_for(pid_t pid, int milliseconds) {
 }  // namespace
 
 SandboxedProcess::SandboxedProcess(const std::vector<std::string>& command, const SandboxLimits& limits) {
-  if (command.empty()) throw Error("reward program: expected a command, found none");
+  if (command.empty()) throw Error("sandbox: expected a command, found none");
   for (const char* program : {"bwrap", "prlimit", "setpriv"})
     if (!in_path(program))
-      throw Error(cat("reward program: expected the program ", program, " (package ",
+      throw Error(cat("sandbox: expected the program ", program, " (package ",
                       std::string_view(program) == "bwrap" ? "bubblewrap" : "util-linux", "), found none in PATH"));
   const Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
   input_ = in.write, output_ = out.read, errors_ = err.read;
@@ -129,13 +129,19 @@ SandboxedProcess::SandboxedProcess(const std::vector<std::string>& command, cons
   if (error != 0) {
     pid_ = -1;
     for (const int fd : {input_, output_, errors_}) ::close(fd);
-    throw ResourceError(cat("reward program: ", words[0], " cannot be started: ", std::strerror(error)));
+    throw ResourceError(cat("sandbox: ", words[0], " cannot be started: ", std::strerror(error)));
   }
 }
 
 SandboxedProcess::~SandboxedProcess() {
   end();
-  for (const int fd : {input_, output_, errors_}) ::close(fd);
+  for (const int fd : {input_, output_, errors_})
+    if (fd >= 0) ::close(fd);
+}
+
+void SandboxedProcess::close_input() {
+  ::close(input_);
+  input_ = -1;
 }
 
 uint64_t SandboxedProcess::memory_bytes() const { return pid_ > 0 ? resident_bytes_of_tree(pid_) : 0; }

@@ -1,6 +1,6 @@
 // A program of the user's, run so that it can do no harm: bubblewrap without network, with a read-only view of the
-// files, an empty /tmp and /run, and limits. Called by reward_program.cc. For the thread that made it, with which it
-// ends.
+// files, an empty /tmp and /run, and limits. Called by reward_program.cc and server/app/. For the thread that made it,
+// with which it ends.
 #pragma once
 #include <sys/types.h>
 
@@ -29,6 +29,7 @@ class SandboxedProcess {
   SandboxedProcess& operator=(const SandboxedProcess&) = delete;
 
   int input() const { return input_; }    ///< its standard input; writing does not block
+  void close_input();                     ///< no more comes: it reads the end
   int output() const { return output_; }  ///< its standard output; reading does not block
   int errors() const { return errors_; }  ///< its standard error; reading does not block
   /// Bytes of memory that its processes hold now.

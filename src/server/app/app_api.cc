@@ -9,6 +9,8 @@
 namespace fathom {
 namespace {
 
+constexpr const char* kFiles = "text";  // the one path whose body is no JSON
+
 std::vector<std::string_view> segments(std::string_view path) {
   std::vector<std::string_view> out;
   for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/')) {
@@ -56,6 +58,12 @@ const std::vector<AppApi::Route>& AppApi::routes() {
       {"POST", "messages/*/stop", &AppApi::stop_message},
       {"POST", "messages/*/answer-now", &AppApi::hurry_message},
       {"DELETE", "messages/*", &AppApi::delete_message},
+      {"GET", "messages/*/prompt", &AppApi::message_prompt},
+      {"POST", "count", &AppApi::count_tokens},
+      {"POST", kFiles, &AppApi::file_as_text},
+      {"GET", "chats/*/export", &AppApi::export_chat},
+      {"GET", "export", &AppApi::export_all},
+      {"POST", "import", &AppApi::import_chats},
       {"GET", "search", &AppApi::search},
       {"GET", "folders", &AppApi::list_folders},
       {"POST", "folders", &AppApi::add_folder},
@@ -73,7 +81,8 @@ const std::vector<AppApi::Route>& AppApi::routes() {
 
 void AppApi::handle(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   try {
-    check_app_access(request, options_.host_names, /*json_only=*/true);
+    const bool file = std::string_view(request.path).substr(kPrefix.size()) == kFiles;
+    check_app_access(request, options_.host_names, /*json_only=*/!file);
     Call call{request, responder, {}};
     if (const Answer answer = dispatch(call))
       responder->send(call.status, "application/json", to_json(*answer),

@@ -83,6 +83,8 @@ class AppApi {
   Answer delete_template(Call& call);
   Answer preferences(Call& call);
   Answer change_preferences(Call& call);
+  static void send_file(Call& call, std::string_view type, std::string body, const std::string& title,
+                        const std::string& extension);
   // ---- app_prompt_routes.cc
   Answer message_prompt(Call& call);
   Answer count_tokens(Call& call);

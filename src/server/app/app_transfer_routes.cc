@@ -1,0 +1,78 @@
+// The app's routes for chats that leave and come: exports, imports.
+#include <algorithm>
+#include <map>
+
+#include "server/api/error.h"
+#include "server/app/app_api.h"
+#include "server/app/chat_export.h"
+#include "server/app/chat_import.h"
+
+namespace fathom {
+namespace {
+
+json::object export_file(json::array chats) {
+  return {{"format", kExportFormat}, {"version", kExportVersion}, {"chats", std::move(chats)}};
+}
+
+std::map<std::string, std::string> names_of(const json::array& folders) {
+  std::map<std::string, std::string> names;
+  for (const json::value& folder : folders)
+    names[std::string(folder.at("id").as_string())] = std::string(folder.at("name").as_string());
+  return names;
+}
+
+}  // namespace
+
+void AppApi::send_file(Call& call, std::string_view type, std::string body, const std::string& title,
+                       const std::string& extension) {
+  call.responder->send(200, type, std::move(body),
+                       {{"Content-Disposition", attachment_header(title, extension)},
+                        {"Cache-Control", "no-store"},
+                        {"X-Content-Type-Options", "nosniff"}});
+}
+
+AppApi::Answer AppApi::export_chat(Call& call) {
+  const AppChat chat = store_.chat(call.ids[0]);
+  std::vector<AppMessage> messages = store_.messages(chat.id);
+  for (AppMessage& m : messages) m = answers_.current(std::move(m));
+  const std::string format = call.query("format").value_or("md");
+  const bool thinking = call.number("thinking", 1, 0, 1) == 1;
+  const std::string title = chat.title.empty() ? "chat" : chat.title;
+  if (format == "json") {
+    json::object entry = chat_export_json(chat, messages, names_of(shelf_.folders())[chat.folder], thinking);
+    send_file(call, "application/json", to_json(export_file({std::move(entry)})), title, "json");
+  } else if (format == "md") {
+    send_file(call, "text/markdown; charset=utf-8", chat_markdown(chat, branch_to(messages, chat.leaf), thinking),
+              title, "md");
+  } else if (format == "html") {
+    send_file(call, "text/html; charset=utf-8", chat_html(chat, branch_to(messages, chat.leaf), thinking), title,
+              "html");
+  } else {
+    throw wrong_field("format", cat("format: expected md, json or html, found '", format.substr(0, 40), "'"));
+  }
+  return std::nullopt;
+}
+
+AppApi::Answer AppApi::export_all(Call& call) {
+  if (const std::string format = call.query("format").value_or("json"); format != "json")
+    throw wrong_field("format", cat("format: expected json, found '", format.substr(0, 40), "'"));
+  std::map<std::string, std::string> folders = names_of(shelf_.folders());
+  json::array chats;
+  for (const std::string& id : store_.ids()) {
+    const AppChat chat = store_.chat(id);
+    chats.push_back(chat_export_json(chat, store_.messages(id), folders[chat.folder], /*thinking=*/true));
+  }
+  send_file(call, "application/json", to_json(export_file(std::move(chats))), "chats", "json");
+  return std::nullopt;
+}
+
+AppApi::Answer AppApi::import_chats(Call& call) {
+  std::vector<ImportedChat> chats = read_chats(call.body());
+  const size_t count = chats.size();
+  for (ImportedChat& chat : chats) store_.insert(std::move(chat.chat), std::move(chat.messages));
+  feed_.tell("folders", "");
+  feed_.tell("chat", "");
+  return json::object{{"chats", count}};
+}
+
+}  // namespace fathom
