@@ -160,9 +160,11 @@ async function handle(request, response, next) {
 
 export function mockServer() {
   const real = process.env.FATHOM_URL;
+  const passed = { target: real, changeOrigin: false };  // the server answers a page of its own origin only
+  const proxy = { '/app/api': passed, '/v1': passed };
   return {
     name: 'mock-server',
-    config: () => (real ? { server: { proxy: { '/app/api': real, '/v1': real } }, preview: { proxy: { '/app/api': real, '/v1': real } } } : {}),
+    config: () => (real ? { server: { proxy }, preview: { proxy } } : {}),
     configureServer: (server) => void (real || server.middlewares.use(handle)),
     configurePreviewServer: (server) => void (real || server.middlewares.use(handle)),
   };
