@@ -206,6 +206,22 @@ class Responses(unittest.TestCase):
         reply = self.server.post(PATH, **{**ASKED, "truncation": "auto", "n": 2, "include": ["reasoning.encrypted_content"]})
         self.assertEqual(reply.headers["x-fathom-ignored"], "truncation, include.reasoning.encrypted_content, n")
 
+    def test_hostile_fields_are_refused_or_taken(self):
+        before = text_of(self.ask())
+        fields = ("input", "max_output_tokens", "top_logprobs", "temperature", "tools", "tool_choice", "text", "reasoning",
+                  "include", "metadata", "previous_response_id", "store", "background", "instructions")
+        for field in fields:
+            for value in (10**30, -1, [], [[]], {"type": None}):
+                reply = self.server.post(PATH, **{**ASKED, "max_output_tokens": 1, field: value})
+                self.assertLess(reply.status, 500, (field, value, reply.body))
+        for item in (5, None, [], {"type": 5}, {"type": "item_reference", "id": "msg_" + "a" * 30},
+                     {"type": "reasoning", "summary": [5]}, {"type": "function_call", "call_id": "c"},
+                     {"role": "user", "content": [{"type": "input_image"}]}):
+            self.assertIn(self.server.post(PATH, input=[item]).status, (400, 404), item)
+        many = self.server.post(PATH, **{**ASKED, "input": [{"role": "user", "content": "a"}] * 10**5, "store": False})
+        self.assertEqual(many.json()["error"]["code"], "context_length_exceeded")
+        self.assertEqual(text_of(self.ask()), before)
+
 
 if __name__ == "__main__":
     _fathom.harness.main()

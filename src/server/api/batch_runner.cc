@@ -19,6 +19,8 @@ constexpr auto kIdle = std::chrono::seconds(5), kBusy = std::chrono::seconds(1);
 constexpr auto kLook = std::chrono::milliseconds(200);  // whether places have become free, a cancel has come
 constexpr int kTries = 5;                               // of a line for which the server has no room
 
+constexpr std::string_view kNoText = "/v1/embeddings";  // nothing is drawn there
+
 json::value parsed_or_text(const std::string& body) {
   json::error_code error;
   json::value value = json::parse(body, error);
@@ -63,7 +65,8 @@ std::vector<BatchLine> read_batch_lines(std::string_view text, std::string_view 
       for (const char* key : {"stream", "background", "keep"})
         if (const json::value* v = body->if_contains(key); v && v->is_bool() && v->get_bool())
           throw wrong_field(cat("body.", key), cat("body.", key, ": expected none in a batch"));
-      out.push_back({name, *body});
+      const json::value* seed = body->if_contains("seed");
+      out.push_back({name, to_json(*body), seed && !seed->is_null()});
     } catch (const ApiError& e) {
       throw ApiError(400, cat("line ", number, ": ", e.what()), e.type, e.param, std::to_string(number));
     } catch (const Error& e) {
@@ -253,10 +256,10 @@ bool BatchRunner::validate(json::object& batch, std::vector<BatchLine>& lines) {
 std::shared_ptr<BatchRunner::LineResponder> BatchRunner::ask(const std::string& batch, const std::string& endpoint,
                                                              const BatchLine& line, size_t number,
                                                              const std::shared_ptr<Results>& results) {
-  json::object body = line.body;
-  if (endpoint != "/v1/embeddings") {
+  json::object body = std::move(parse_json(line.body, "the request").as_object());
+  if (endpoint != kNoText) {
     body["priority"] = 1000;
-    if (!body.contains("seed") || body.at("seed").is_null()) body["seed"] = batch_seed(batch, number);
+    if (!line.has_seed) body["seed"] = batch_seed(batch, number);
   }
   const std::string id = "batch_req_" + calls_.random_id();
   auto responder = std::make_shared<LineResponder>(results, number, id);
@@ -280,7 +283,7 @@ bool BatchRunner::run_lines(const json::object& batch, const std::vector<BatchLi
     json::object out{{"id", request_id}, {"custom_id", lines[line].custom_id}};
     out["response"] = json::object{{"status_code", status}, {"request_id", request_id}, {"body", parsed_or_text(body)}};
     out["error"] = nullptr;
-    if (!lines[line].body.contains("seed") && endpoint != "/v1/embeddings") out["seed"] = batch_seed(id, line);
+    if (!lines[line].has_seed && endpoint != kNoText) out["seed"] = batch_seed(id, line);
     const std::string written = to_json(out);
     bytes += written.size();
     batches_->put_line(id, line, status != 200, written);
@@ -292,8 +295,7 @@ bool BatchRunner::run_lines(const json::object& batch, const std::vector<BatchLi
     while (!waiting.empty() || !running.empty()) {
       if (stop.stop_requested()) return leave(), false;
       if (paused_ && running.empty()) return false;
-      const std::optional<json::object> now = batches_->find(id);
-      if (!now || text(*now, "status") != "in_progress") return leave(), true;
+      if (batches_->status(id) != "in_progress") return leave(), true;
       while (!paused_ && !waiting.empty() && running.size() < kWindow && calls_.room(running.size())) {
         const size_t line = waiting.front();
         waiting.pop_front();

@@ -21,7 +21,8 @@ namespace fathom {
 /// One request of a batch's file.
 struct BatchLine {
   std::string custom_id;
-  json::object body;
+  std::string body;  ///< JSON: as text it is small while it waits
+  bool has_seed = false;
 };
 
 /// The lines of a batch's file for `endpoint`. Throws ApiError for the first that is wrong, with "line N" in front.

@@ -109,7 +109,9 @@ TEST(BatchLines, AreReadOrNamed) {
       good + "\r\n\n" + R"({"custom_id": "b", "method": "POST", "url": "/v1/embeddings", "body": {}})", url);
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].custom_id, "a");
-  EXPECT_EQ(lines[0].body.at("x"), 1);
+  EXPECT_EQ(lines[0].body, R"({"x":1})");
+  EXPECT_FALSE(lines[0].has_seed);
+  EXPECT_TRUE(read_batch_lines(R"({"custom_id": "a", "url": "u", "body": {"seed": 0}})", "u")[0].has_seed);
   const auto why = [&](const std::string& text) { return refusal([&] { read_batch_lines(text, url); }); };
   EXPECT_THAT(why(""), HasSubstr("found none"));
   EXPECT_THAT(why(good + "\n" + good), HasSubstr("line 2: custom_id: expected 'a' once"));

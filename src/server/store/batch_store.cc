@@ -13,7 +13,8 @@ constexpr std::string_view kMigrations[] = {
     "CREATE TABLE batch (id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, status TEXT NOT NULL, object TEXT NOT NULL);"
     "CREATE INDEX batch_by_age ON batch (created_at, id);"
     "CREATE TABLE batch_line (batch_id TEXT NOT NULL REFERENCES batch (id) ON DELETE CASCADE, line BIGINT NOT NULL, "
-    "failed INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (batch_id, line));",
+    "failed INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (batch_id, line));"
+    "CREATE INDEX batch_line_by_result ON batch_line (batch_id, failed);",  // counting reads no texts
 };
 constexpr const char* kOpen = "('validating', 'in_progress', 'finalizing', 'cancelling')";
 
@@ -59,6 +60,14 @@ void BatchStore::put(const json::object& batch) {
 
 std::optional<json::object> BatchStore::find(const std::string& id) {
   return database_->read([&](soci::session& sql) { return read(sql, id); });
+}
+
+std::string BatchStore::status(const std::string& id) {
+  return database_->read([&](soci::session& sql) {
+    std::string status;
+    sql << "SELECT status FROM batch WHERE id = :id", soci::into(status), soci::use(id);
+    return status;
+  });
 }
 
 json::array BatchStore::list() {

@@ -20,6 +20,7 @@ class BatchStore {
   void put(const json::object& batch);
   /// With the counts of what is done by now.
   std::optional<json::object> find(const std::string& id);
+  std::string status(const std::string& id);  ///< "": there is none
   /// The newest first.
   json::array list();
   /// The oldest that is not over.

@@ -126,6 +126,8 @@ TEST(BatchStore, GoesOnWhereItStopped) {
   EXPECT_FALSE(store.cancel("b", 9));
   EXPECT_FALSE(store.cancel("a", 9));
   EXPECT_EQ(store.next()->at("status"), "cancelling");
+  EXPECT_EQ(store.status("b"), "cancelling");
+  EXPECT_EQ(store.status("c"), "");
   json::object over = *store.find("b");
   over["status"] = "cancelled";
   store.finish(over);
