@@ -42,7 +42,7 @@ class ResponsesReply final : public Reply {
   void begin() override {
     if (request_.background && !context_.stream) {
       // The client gets the beginning and comes back for the end.
-      keep("in_progress", [responder = context_.responder, headers = context_.headers](json::object response) {
+      keep("in_progress", [responder = context_.responder, headers = context_.headers](const json::object& response) {
         responder->send(200, "application/json", to_json(response), headers);
       });
       return;
@@ -140,7 +140,7 @@ class ResponsesReply final : public Reply {
     for (const auto& [key, value] : request_.echo) out[key] = value;
     return out;
   }
-  std::string event_text(const char* name, json::object fields) {
+  std::string event_text(const char* name, json::object&& fields) {
     json::object out{{"type", name}, {"sequence_number", sequence_++}};
     for (auto& [key, value] : fields) out[key] = std::move(value);
     return sse_event(to_json(out), name);
@@ -148,7 +148,7 @@ class ResponsesReply final : public Reply {
   void event(const char* name, json::object fields) {
     if (context_.stream) context_.responder->write(event_text(name, std::move(fields)));
   }
-  json::object part_event(json::object fields) const {
+  json::object part_event(json::object&& fields) const {
     json::object out{{"item_id", item_}, {"output_index", output_.size()}, {"content_index", 0}};
     for (auto& [key, value] : fields) out[key] = std::move(value);
     return out;
