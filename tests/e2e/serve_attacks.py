@@ -97,7 +97,7 @@ class Attacks(unittest.TestCase):
         self.assertEqual((reply.status, reply.error["code"]), (429, "rate_limit_exceeded"))
         wait_until(lambda: self.server.post(CHAT, messages=USER, n=16, max_tokens=1).status == 200, "free places")
         # What is echoed is copied for each choice, but only where it fits into the context.
-        self.refused(self.server.post(TEXT, prompt="word " * 10**6, n=128, echo=True), "messages")
+        self.refused(self.server.post(TEXT, prompt="word " * 10**6, n=16, echo=True), "messages")
         self.assertLess(peak_megabytes(self.server.process.pid), before + 400)
 
     def schema(self, schema, **fields):

@@ -40,7 +40,7 @@ void check_app_access(const HttpServerRequest& request, const std::vector<std::s
     throw forbidden("the header Sec-Fetch-Site: the app answers its own page only");
   if (!json_only || request.body.empty()) return;
   const std::string_view type = request.header("Content-Type").value_or("");
-  if (!http::same_letters(http::trimmed(type.substr(0, type.find(';'))), "application/json"))
+  if (!http::same_letters(trimmed(type.substr(0, type.find(';'))), "application/json"))
     throw ApiError(415, cat("the header Content-Type: expected application/json, found '", type.substr(0, 100), "'"));
 }
 
