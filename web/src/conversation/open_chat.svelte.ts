@@ -26,6 +26,7 @@ export class OpenChat {
 
   private readonly end = new AbortController();
   private readonly followed = new Set<string>();
+  private changes = 0;  // made by this page
   private readonly forget: () => void;
 
   constructor(readonly id: string) {
@@ -37,9 +38,12 @@ export class OpenChat {
     this.end.abort();
   }
 
+  /// What the server says, unless this page did something meanwhile: then it is asked again.
   async load(): Promise<void> {
+    const asked = this.changes;
     try {
       const { messages, ...chat } = await api.chat(this.id);
+      if (asked !== this.changes) return this.load();
       this.chat = chat;
       const known = new Set(messages.map((m) => m.id));
       for (const id of [...this.messages.keys()]) if (!known.has(id)) this.messages.delete(id);
@@ -117,6 +121,7 @@ export class OpenChat {
     if (answer) this.show(answer);
   }
   private show(message: Message): void {
+    ++this.changes;
     this.put(message);
     if (this.chat) this.chat.leaf = message.id;
   }
@@ -164,18 +169,21 @@ export class OpenChat {
     return childrenOf(this.messages, message.parent);
   }
   async turnTo(id: string): Promise<void> {
+    ++this.changes;
     const leaf = newestLeaf(this.messages, id);
     if (this.chat) this.chat.leaf = leaf;
     await app.try(() => api.changeChat(this.id, { leaf }));
   }
   async remove(message: Message): Promise<void> {
     if ((await app.try(() => api.deleteMessage(message.id))) === null) return;
+    ++this.changes;
     const others = this.siblings(message).filter((m) => m.id !== message.id);
     for (const id of branch(this.messages, message.id)) this.messages.delete(id);
     const next = others.at(-1)?.id ?? message.parent;
     if (next !== null) await this.turnTo(next);
   }
   async change(fields: Partial<Chat>): Promise<void> {
+    ++this.changes;
     if (this.chat) Object.assign(this.chat, fields);
     await app.change(this.id, fields);
   }
