@@ -1,0 +1,91 @@
+// `fathom serve` with a store of its own for the page's tests, and Chromium. Waits are for what is seen, never for a time.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const root = new URL('../..', import.meta.url).pathname;
+const require = createRequire(join(root, 'web/package.json'));
+export const { chromium } = require('playwright-core');
+export const axePath = require.resolve('axe-core/axe.min.js');
+
+// Opens a thinking that the small model never closes by itself; the app's switch may leave it out.
+const kTemplate = '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}' +
+  '{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}' +
+  '{% endif %}{# </think> #}';
+
+/// Who serves: the program, or the address in FATHOM_URL (for work on the page with a server of one's own).
+export class Server {
+  folder = mkdtempSync(join(tmpdir(), 'fathom-web-'));
+  url = process.env.FATHOM_URL ?? '';
+
+  constructor({ thinks = false } = {}) {
+    this.options = ['serve', process.env.FATHOM_MODEL, '--ctx', '2048', '--seed', '1', '--access-log', 'off'];
+    if (!thinks) return;
+    const template = join(this.folder, 'thinks.jinja');
+    writeFileSync(template, kTemplate);
+    this.options.push('--template', template);
+  }
+  async start() {
+    if (process.env.FATHOM_URL) return this;
+    const port = this.url ? new URL(this.url).port : '0';
+    this.process = spawn(process.env.FATHOM_BIN, [...this.options, '--port', port],
+      { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, FATHOM_HOME: this.folder } });
+    this.url = await new Promise((resolve, reject) => {
+      let said = '';
+      this.process.stderr.on('data', (piece) => {
+        said += piece;
+        const found = /listening on (http:\/\/\S+)/.exec(said);
+        if (found) resolve(found[1]);
+      });
+      this.process.on('exit', (code) => reject(new Error(`no server: exit code ${code}\n${said}`)));
+    });
+    return this;
+  }
+  async stop(signal = 'SIGTERM') {
+    if (!this.process || this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const gone = new Promise((resolve) => this.process.once('exit', resolve));
+    this.process.kill(signal);
+    await gone;
+  }
+  async close() {
+    await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+  async call(method, path, body) {
+    const response = await fetch(`${this.url}/app/api/${path}`,
+      { method, headers: { 'Content-Type': 'application/json' }, ...(method === 'GET' ? {} : { body: JSON.stringify(body ?? {}) }) });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+    return JSON.parse(text);
+  }
+  /// A chat with these messages, one after the other: [role, content, thinking?].
+  async chat(fields, ...messages) {
+    const chat = await this.call('POST', 'chats', fields);
+    let parent = null;
+    for (const [role, content, thinking] of messages)
+      parent = (await this.call('POST', `chats/${chat.id}/messages`, { parent, role, content, ...(thinking ? { thinking } : {}) })).id;
+    return chat;
+  }
+}
+
+export const launch = () => chromium.launch({ executablePath: process.env.FATHOM_CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+
+/// A page in a context of its own. `page.wrong` collects errors: of scripts, of the console, of the security policy.
+export async function open(browser, url, { size = [1200, 800], dark = false, language = 'en-US', ...more } = {}) {
+  const context = await browser.newContext({ viewport: { width: size[0], height: size[1] }, colorScheme: dark ? 'dark' : 'light',
+    locale: language, reducedMotion: 'reduce', ...more });
+  const page = await context.newPage();
+  page.setDefaultTimeout(Number(process.env.FATHOM_PATIENCE_MS ?? 90_000));
+  page.wrong = [];
+  page.on('pageerror', (error) => page.wrong.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) page.wrong.push(message.text());
+  });
+  page.on('response', (r) => {
+    if (r.status() >= 400) page.wrong.push(`${r.request().method()} ${r.url()}: ${r.status()}`);
+  });
+  await page.goto(url);
+  return page;
+}

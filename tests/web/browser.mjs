@@ -1,0 +1,410 @@
+// The page in Chromium against a real server: every feature by the way a person takes.
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, test } from 'node:test';
+import { axePath, launch, open, Server } from './_server.mjs';
+
+const server = new Server({ thinks: true });
+let browser;
+const pages = [];
+const visit = async (path = '/', options = {}) => {
+  const page = await open(browser, server.url + path, options);
+  pages.push(page);
+  return page;
+};
+const answer = (page) => page.locator('.message.answer').last();
+const answered = (page) => page.locator('.message.answer.last[aria-busy=false]').waitFor();
+const say = async (page, text) => {
+  await page.locator('#composer').fill(text);
+  await page.keyboard.press('Enter');
+};
+/// No deep thinking, few tokens: for tests of other things.
+const kBrief = { thinking: false, max_tokens: 24, seed: 3 };
+const brief = (...messages) => server.chat({ settings: kBrief }, ...messages);
+
+before(async () => {
+  await server.start();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await server.close();
+});
+afterEach(async () => {
+  const wrong = pages.flatMap((page) => page.wrong);
+  for (const page of pages.splice(0)) await page.context().close();
+  assert.deepEqual(wrong, []);
+});
+
+test('a first visit greets, and the first message streams without a setting touched', async () => {
+  const page = await visit();
+  await page.getByRole('heading', { name: 'What shall we think about?' }).waitFor();
+  assert.equal(await page.locator('.try').count(), 3);
+  await page.locator('.try').first().click();
+  await page.locator('.thinking.active .thinking-text').waitFor();
+  assert.match(page.url(), /#\/c\/\w+/);
+  await page.locator('.chat-row.open').getByText('Why is the sky blue').waitFor();
+  assert.match(await page.locator('.thinking-bar').innerText(), /\d\.\d s[\s\S]*\d tokens/);
+  await page.getByRole('button', { name: 'Answer now' }).click();  // this model never ends its thinking by itself
+  await page.locator('.message.answer > .markdown').waitFor();
+  assert.equal(await page.locator('.fold').getAttribute('aria-expanded'), 'false');
+  assert.match(await page.locator('.fold').innerText(), /Thought for/);
+  if (await page.getByRole('button', { name: 'Stop' }).isVisible()) await page.keyboard.press('Escape');
+  await answered(page);
+});
+
+test('stop, continue, answer anew, and turn between versions', async () => {
+  const chat = await server.chat({ settings: { thinking: false, seed: 1, max_tokens: 400 } });
+  const page = await visit(`/#/c/${chat.id}`);
+  await say(page, 'Write a long story about a ship.');
+  await answer(page).locator('.markdown').waitFor();
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.getByText('Stopped.').waitFor();
+  const first = await answer(page).locator('.markdown').textContent();
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.locator('.siblings').getByText('2/2').waitFor();
+  await page.keyboard.press('Escape');
+  await answered(page);
+  assert.ok((await answer(page).locator('.markdown').textContent()).startsWith(first.slice(0, 20)));
+  await page.getByRole('button', { name: 'Answer anew' }).click();
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.locator('.siblings').getByText('3/3').waitFor();
+  await page.getByRole('button', { name: 'Version before' }).click();
+  await page.getByRole('button', { name: 'Version before' }).click();
+  await page.locator('.siblings').getByText('1/3').waitFor();
+  assert.equal(await answer(page).locator('.markdown').textContent(), first);
+});
+
+test('an edited question is a new branch, and the tree shows both', async () => {
+  const chat = await brief(['user', 'One apple.'], ['assistant', 'First answer.']);
+  const page = await visit(`/#/c/${chat.id}`);
+  await page.locator('.mine').hover();
+  await page.locator('.mine').getByRole('button', { name: 'Edit' }).click();
+  await page.locator('.editor textarea').fill('Two pears.');
+  await page.getByRole('button', { name: 'Send' }).first().click();
+  await page.locator('.bubble').getByText('Two pears.').waitFor();
+  await answered(page);
+  await page.getByRole('button', { name: 'Commands for this chat' }).click();
+  await page.getByRole('menuitem', { name: 'All branches' }).click();
+  await page.locator('.tree li').nth(3).waitFor();
+  await page.locator('.tree').getByText('First answer.').click();
+  await page.locator('.bubble').getByText('One apple.').waitFor();
+  assert.equal((await answer(page).locator('.markdown').textContent()).trim(), 'First answer.');
+});
+
+test('the thinking can be edited, and the answer goes on from there', async () => {
+  const chat = await server.chat({ settings: { max_tokens: 12, seed: 1 } }, ['user', 'What is 2+2?'], ['assistant', 'Five.', 'Two and two is five.']);
+  const page = await visit(`/#/c/${chat.id}`);
+  await page.getByRole('button', { name: 'Commands for this message' }).last().click();
+  await page.getByRole('menuitem', { name: 'Edit the thinking' }).click();
+  await page.locator('.editor textarea').fill('Two and two is four.');
+  await page.getByRole('button', { name: 'Go on from here' }).click();
+  await page.locator('.siblings').getByText('2/2').waitFor();
+  await answered(page);
+  const { messages } = await server.call('GET', `chats/${chat.id}`);
+  assert.ok(messages.at(-1).thinking.startsWith('Two and two is four.'));
+});
+
+test('a reload in mid-answer loses nothing', async () => {
+  const chat = await server.chat({ settings: { thinking: false, seed: 2, max_tokens: 150 } });
+  const page = await visit(`/#/c/${chat.id}`);
+  await say(page, 'Tell me about the sea.');
+  await answer(page).locator('.markdown').waitFor();
+  await page.reload();
+  await answered(page);
+  const { messages } = await server.call('GET', `chats/${chat.id}`);
+  assert.ok(messages.at(-1).info.completion_tokens > 30);
+  const shown = await answer(page).locator('.markdown').textContent();
+  assert.ok(shown.includes(messages.at(-1).content.slice(0, 30)));
+  const fresh = await visit(`/#/c/${chat.id}`);
+  await answered(fresh);
+  assert.equal(await answer(fresh).locator('.markdown').textContent(), shown);
+});
+
+test('a network that is lost in mid-answer is caught up with', async () => {
+  const chat = await server.chat({ settings: { thinking: false, seed: 2, max_tokens: 120 } });
+  const page = await visit(`/#/c/${chat.id}`);
+  await say(page, 'Tell me about the moon.');
+  await answer(page).locator('.markdown').waitFor();
+  await page.context().setOffline(true);
+  await page.context().setOffline(false);
+  await answered(page);
+  const { messages } = await server.call('GET', `chats/${chat.id}`);
+  assert.equal(messages.at(-1).status, 'done');
+});
+
+test('two tabs agree', async () => {
+  const chat = await brief(['user', 'Hello tabs.']);
+  const [one, two] = [await visit(`/#/c/${chat.id}`), await visit('/')];
+  await two.locator('.chat-row').first().waitFor();
+  await one.locator('.chat-row.open').getByRole('button').click();
+  await one.getByRole('menuitem', { name: 'Rename' }).click();
+  await one.getByRole('dialog').getByRole('textbox').fill('Renamed in one tab');
+  await one.keyboard.press('Enter');
+  await two.locator('.chat-row').getByText('Renamed in one tab').waitFor();
+});
+
+test('a restart of the server is noticed and rejoined', { skip: process.env.FATHOM_URL ? 'not our server' : false }, async () => {
+  const chat = await brief(['user', 'Before the restart.']);
+  const page = await visit(`/#/c/${chat.id}`);
+  await page.locator('.bubble').waitFor();
+  await server.stop();
+  await page.getByText('The server does not answer').waitFor();
+  await server.start();
+  await page.getByText('The server does not answer').waitFor({ state: 'detached' });
+  await say(page, 'After the restart.');
+  await answered(page);
+});
+
+test('what an answer holds is shown, never run', async () => {
+  const chat = await brief(['user', '<img src=x onerror="window.pwned=1"> **not bold**'],
+    ['assistant', '<script>window.pwned = 1</script>\n\n<img src=x onerror="window.pwned=1">\n\n[a](javascript:window.pwned=1) ' +
+      '![x](https://example.org/leak.png) <svg onload="window.pwned=1"> $\\href{javascript:window.pwned=1}{x}$\n\n```"><img src=x onerror=window.pwned=1>\nx\n```\n',
+      '<iframe src="javascript:parent.pwned=1"></iframe>']);
+  const page = await visit(`/#/c/${chat.id}`);
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await page.locator('.fold').click();
+  await page.locator('.thinking-text').getByText('<iframe').waitFor();
+  await page.locator('.katex').waitFor();
+  assert.equal(await page.locator('.message img, .message script, .message iframe, .message svg[onload], .message a[href^=javascript]').count(), 0);
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+  assert.deepEqual(asked.filter((url) => !url.startsWith(server.url)), []);
+});
+
+const kRich = 'Look:\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n```python\ndef f(x):\n    return x + 1  # one more\n```\n\n$$\\int_0^1 x\\,dx = \\frac12$$\n\n' +
+  'Inline $a^2$, **bold** and `code`.\n\n1. one\n2. two\n';
+
+test('tables, coloured code with a copy button, and formulas', async () => {
+  const chat = await brief(['user', 'Show me.'], ['assistant', kRich]);
+  const page = await visit(`/#/c/${chat.id}`, { permissions: ['clipboard-read', 'clipboard-write'] });
+  await page.locator('.markdown table td').first().waitFor();
+  await page.locator('.hljs-keyword').first().waitFor();
+  await page.locator('.katex-display').waitFor();
+  await page.evaluate(() => document.fonts.ready);
+  assert.ok(await page.evaluate(() => [...document.fonts].some((f) => f.family === 'KaTeX_Main' && f.status === 'loaded')));
+  await page.locator('.code-bar').getByRole('button', { name: 'Copy' }).click();
+  await page.locator('.code-bar').getByText('Copied').waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'def f(x):\n    return x + 1  # one more\n');
+});
+
+test('order: pins, folders, tags, archive, delete and undo', async () => {
+  const chat = await brief(['user', 'Put me in order.']);
+  const page = await visit(`/#/c/${chat.id}`);
+  const row = page.locator('.chat-row').filter({ hasText: 'Put me in order.' });
+  const command = async (name) => {
+    await row.hover();
+    await row.getByRole('button').click();
+    await page.getByRole('menuitem', { name, exact: true }).click();
+  };
+  await command('Pin');
+  await page.getByRole('heading', { name: 'Pinned' }).waitFor();
+  await page.getByRole('button', { name: 'Folders' }).click();
+  await page.getByRole('menuitem', { name: 'New folder' }).click();
+  await page.getByRole('dialog').getByRole('textbox').fill('Work');
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await command('Move to Work');
+  await page.getByRole('button', { name: 'Folders' }).click();
+  await page.getByRole('menuitemradio', { name: 'Work' }).click();
+  await row.waitFor();
+  await command('Tags');
+  await page.getByRole('dialog').getByRole('textbox').fill('urgent, home');
+  await page.keyboard.press('Enter');
+  await row.getByText('urgent').waitFor();
+  await page.getByRole('button', { name: 'Folders' }).click();
+  await page.getByRole('menuitemradio', { name: 'All chats' }).click();
+  await command('Archive');
+  await row.waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'More', exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Archive' }).click();
+  await command('Back from the archive');
+  await page.getByRole('button', { name: 'More', exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Back to the chats' }).click();
+  await command('Delete');
+  await row.waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await row.waitFor();
+});
+
+test('search finds words in messages and in thinking', async () => {
+  await brief(['user', 'Where do zebrafinches live?'], ['assistant', 'In Australia.', 'The word quagga came to my mind.']);
+  const page = await visit();
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('zebrafinches');
+  await page.locator('.hit mark').getByText('zebrafinches').first().waitFor();
+  await page.getByRole('combobox').fill('quagga');
+  await page.locator('.hit').getByText('Thinking').waitFor();
+  await page.keyboard.press('Enter');
+  await page.locator('.bubble').getByText('zebrafinches').waitFor();
+});
+
+test('out and in again', async () => {
+  const chat = await brief(['user', 'Export this, please.'], ['assistant', 'Gladly.', 'A secret thought.']);
+  const page = await visit(`/#/c/${chat.id}`);
+  const saved = async (name) => {
+    await page.getByRole('button', { name: 'Commands for this chat' }).click();
+    const download = page.waitForEvent('download');
+    await page.getByRole('menuitem', { name, exact: true }).click();
+    return readFileSync(await (await download).path(), 'utf8');
+  };
+  assert.match(await saved('Export as Markdown'), /A secret thought/);
+  assert.doesNotMatch(await saved('Export as Markdown, without thinking'), /secret/);
+  assert.match(await saved('Export as a web page'), /<!doctype html>[\s\S]*Gladly/);
+  const file = join(server.folder, 'chat.json');
+  writeFileSync(file, await saved('Export as JSON'));
+  await page.locator('input[type=file][accept]').setInputFiles(file);
+  await page.getByText('Chats imported: 1').waitFor();
+  await page.locator('.chat-row').filter({ hasText: 'Export this, please.' }).nth(1).waitFor();
+});
+
+test('insight: numbers, seed, the exact prompt', async () => {
+  const chat = await brief();
+  const page = await visit(`/#/c/${chat.id}`);
+  await say(page, 'Say hello.');
+  await answered(page);
+  await page.getByRole('button', { name: 'About this answer' }).click();
+  await page.getByText('tokens a second').waitFor();
+  await page.getByRole('button', { name: 'Show the exact prompt' }).click();
+  await page.locator('.prompt').getByText('<|im_start|>user').waitFor();
+});
+
+test('incognito stores nothing', async () => {
+  const count = async () => (await server.call('GET', 'state')).counts.chats;
+  const before = await count();
+  const page = await visit('/#/incognito');
+  await page.getByRole('button', { name: 'Deep thinking' }).click();
+  await say(page, 'Remember nothing.');
+  await answer(page).locator('.markdown').waitFor();
+  if (await page.getByRole('button', { name: 'Stop' }).isVisible()) await page.keyboard.press('Escape');
+  await page.locator('.message.answer[aria-busy=false]').waitFor();
+  assert.equal(await count(), before);
+});
+
+test('settings of a chat, custom instructions, templates, German', async () => {
+  const page = await visit();
+  await page.keyboard.press('Control+,');
+  await page.getByLabel('Custom instructions').fill('Answer like a sailor.');
+  await page.getByLabel('Language').selectOption('de');
+  await page.getByRole('heading', { name: 'Einstellungen' }).waitFor();
+  await page.getByLabel('Sprache').selectOption('auto');
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'More', exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Templates' }).click();
+  await page.getByRole('button', { name: 'New template' }).click();
+  await page.getByLabel('Name', { exact: true }).fill('Shorten');
+  await page.getByLabel('Prompt', { exact: true }).fill('Make this shorter:');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('dialog').getByText('Shorten').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('.composer').getByRole('button', { name: 'Templates' }).click();
+  await page.getByRole('menuitem', { name: 'Shorten' }).click();
+  assert.equal(await page.locator('#composer').inputValue(), 'Make this shorter:');
+  await say(page, 'Ahoy.');
+  await page.locator('.system').getByText('System prompt').waitFor();
+  await page.keyboard.press('Escape');
+  await answered(page);
+  await page.getByRole('button', { name: 'Commands for this chat' }).click();
+  await page.getByRole('menuitem', { name: 'Settings of this chat' }).click();
+  assert.equal(await page.getByLabel('System prompt').inputValue(), 'Answer like a sailor.');
+  await page.getByLabel('Temperature').fill('0.2');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  const id = /#\/c\/(.+)$/.exec(page.url())[1];
+  assert.equal((await server.call('GET', `chats/${id}`)).settings.temperature, 0.2);
+  await server.call('PATCH', 'preferences', { instructions: '' });
+});
+
+test('everything by keyboard', async () => {
+  const chat = await brief(['user', 'Keys only.'], ['assistant', 'As you wish.']);
+  const page = await visit();
+  await page.locator('.chat-row').first().waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Control+/');
+  await page.getByRole('heading', { name: 'Keyboard shortcuts' }).waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Control+b');
+  await page.locator('.sidebar').waitFor({ state: 'detached' });
+  await page.keyboard.press('Control+b');
+  await page.keyboard.press('Alt+ArrowDown');
+  await page.locator('.bubble').waitFor();
+  await page.goto(`${server.url}/#/c/${chat.id}`);
+  await answer(page).getByText('As you wish.').waitFor();
+  await page.getByRole('button', { name: 'Commands for this chat' }).focus();
+  await page.keyboard.press('Enter');
+  await page.locator('[role=menuitem]:focus').waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');  // the second command: all branches
+  await page.locator('.tree button').first().waitFor();
+  await page.keyboard.press('Escape');
+  // What the eye sees, the Tab key reaches.
+  const wanted = ['Search', 'Incognito chat', 'Settings', 'Answer anew', 'Commands for this message', 'Write a message', 'Deep thinking'];
+  const reached = new Set();
+  for (let i = 0; i < 200 && !wanted.every((name) => reached.has(name)); ++i) {
+    await page.keyboard.press('Tab');
+    reached.add(await page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.innerText?.trim()));
+  }
+  assert.deepEqual(wanted.filter((name) => !reached.has(name)), []);
+  await page.keyboard.press('Control+Shift+O');
+  await page.locator('#composer:focus').waitFor();
+});
+
+test('nothing is wider than a phone of 360 px', async () => {
+  const chat = await brief(['user', 'Show me everything, on a telephone, in one rather long line of words.'], ['assistant', kRich + '\n' + 'x'.repeat(300)]);
+  const page = await visit('/', { size: [360, 740], hasTouch: true, isMobile: true });
+  const fits = async (what) => assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 360 &&
+    [...document.querySelectorAll('main > *, .composer-bar > *, .top > *')].every((e) => e.getBoundingClientRect().right <= 360.5)), what);
+  await page.locator('.try').first().waitFor();
+  await fits('the welcome');
+  await page.goto(`${server.url}/#/c/${chat.id}`);
+  await page.locator('.katex-display').waitFor();
+  await fits('a chat');
+  await page.getByRole('button', { name: 'Show chats' }).click();
+  await page.locator('.sidebar').waitFor();
+  await fits('the list of chats');
+  await page.locator('.scrim').click({ position: { x: 350, y: 400 } });
+  await page.goto(`${server.url}/#/models`);
+  await page.locator('.card').first().waitFor();
+  await fits('the models');
+});
+
+async function findings(page) {
+  await page.evaluate(readFileSync(axePath, 'utf8'));
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
+  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).slice(0, 4).join(' | ')}`);
+}
+
+for (const dark of [false, true])
+  test(`axe finds nothing, ${dark ? 'dark' : 'light'}`, async () => {
+    const chat = await server.chat({ tags: ['tag'], settings: kBrief }, ['user', 'Hello'], ['assistant', kRich, 'Some *thinking*.']);
+    const page = await visit('/', { dark, bypassCSP: true });
+    await page.locator('.try').first().waitFor();
+    assert.deepEqual(await findings(page), [], 'the welcome');
+    await page.goto(`${server.url}/#/c/${chat.id}`);
+    await page.locator('.katex-display').waitFor();
+    await page.locator('.fold').click();
+    assert.deepEqual(await findings(page), [], 'a chat');
+    for (const [keys, name] of [['Control+k', 'search'], ['Control+,', 'settings'], ['Control+/', 'shortcuts']]) {
+      await page.keyboard.press(keys);
+      await page.getByRole('dialog').waitFor();
+      assert.deepEqual(await findings(page), [], name);
+      await page.keyboard.press('Escape');
+      await page.getByRole('dialog').waitFor({ state: 'detached' });
+    }
+    await page.goto(`${server.url}/#/models`);
+    await page.locator('.card').first().waitFor();
+    assert.deepEqual(await findings(page), [], 'the models');
+  });
+
+test('without a network the page still opens, says so, and joins in later', { skip: process.env.FATHOM_URL ? 'not our server' : false }, async () => {
+  const page = await visit();
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await page.locator('.try').first().waitFor();
+  await page.context().setOffline(true);
+  await page.reload();
+  await page.getByRole('heading', { name: 'The server does not answer' }).waitFor();
+  await page.context().setOffline(false);
+  await page.locator('.try').first().waitFor();
+});
