@@ -354,7 +354,7 @@ test('nothing is wider than a phone of 360 px', async () => {
   const chat = await brief(['user', 'Show me everything, on a telephone, in one rather long line of words.'], ['assistant', kRich + '\n' + 'x'.repeat(300)]);
   const page = await visit('/', { size: [360, 740], hasTouch: true, isMobile: true });
   const fits = async (what) => assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 360 &&
-    [...document.querySelectorAll('main > *, .composer-bar > *, .top > *')].every((e) => e.getBoundingClientRect().right <= 360.5)), what);
+    [...document.querySelectorAll('main > *, .composer-bar > *, .top > *, .hit > *')].every((e) => e.getBoundingClientRect().right <= 360.5)), what);
   await page.locator('.try').first().waitFor();
   await fits('the welcome');
   await page.goto(`${server.url}/#/c/${chat.id}`);
@@ -364,6 +364,11 @@ test('nothing is wider than a phone of 360 px', async () => {
   await page.locator('.sidebar').waitFor();
   await fits('the list of chats');
   await page.locator('.scrim').click({ position: { x: 350, y: 400 } });
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('telephone');
+  await page.locator('.hit').first().waitFor();
+  await fits('the search');
+  await page.keyboard.press('Escape');
   await page.goto(`${server.url}/#/models`);
   await page.locator('.card').first().waitFor();
   await fits('the models');
