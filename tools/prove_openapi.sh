@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build/release}
 shift $(($# > 0 ? 1 : 0))
-tool=build/schemathesis
-[ -x $tool/bin/schemathesis ] || { python3 -m venv $tool && $tool/bin/pip install -q schemathesis==4.32.5; }
+tool=$PWD/build/schemathesis
+[ -x "$tool/bin/schemathesis" ] || { python3 -m venv "$tool" && "$tool/bin/pip" install -q schemathesis==4.32.5; }
 
 # A model with random weights: words that mean nothing come fast.
 home=$(mktemp -d)
@@ -21,6 +21,6 @@ until url=$(grep -oE 'http://127.0.0.1:[0-9]+' "$home/log"); do
 done
 
 # Not positive_data_acceptance: that a grammar compiles or a message has content is more than a schema of fields can say.
-$tool/bin/schemathesis run "$url/openapi.json" --url "$url" --seed 1 --max-examples 30 --workers 2 --generation-deterministic \
-  --phases examples,coverage,fuzzing --exclude-checks positive_data_acceptance --request-timeout 60 "$@"
+(cd "$home" && "$tool/bin/schemathesis" run "$url/openapi.json" --url "$url" --seed 1 --max-examples 30 --workers 2 --generation-deterministic \
+  --phases examples,coverage,fuzzing --exclude-checks positive_data_acceptance --request-timeout 60 "$@")
 kill -0 $server  # it has lived through all of it

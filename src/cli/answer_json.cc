@@ -91,6 +91,7 @@ constexpr std::string_view kFields[] = {"prompt",
                                         "thinking",
                                         "thinking_budget",
                                         "ignore_eos",
+                                        "language",
                                         "id"};
 
 void refuse_unknown_fields(const JsonObject& request) {
@@ -181,6 +182,12 @@ RunRequest run_request(const Engine& engine, const json::value& line, const Answ
   if (request.has("thinking_budget"))
     out.options.thinking_budget = static_cast<size_t>(whole(request, "thinking_budget", 0, 0, INT64_MAX));
   out.options.stop = stop_strings(request, defaults.stop);
+  if (request.has("language")) {
+    const std::string language = request.string("language");
+    const std::optional<ScriptSet> scripts = scripts_of_language(language);
+    if (!scripts) throw Error(cat("run: language: expected ", kScriptNames, ", found '", language, "'"));
+    out.options.language = engine.script_mask(*scripts);
+  }
   out.options.ignore_eos = request.boolean_or("ignore_eos", defaults.ignore_eos);
   read_logprobs(request, out.options);
   think = request.boolean_or("thinking", think);

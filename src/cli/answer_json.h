@@ -22,7 +22,7 @@ struct RunRequest {
 
 /// A line of `run --jsonl`: {prompt or messages, tools, raw, seed, max_tokens, temperature, top_p, top_k, min_p,
 /// repetition_penalty, presence_penalty, frequency_penalty, stop, logprobs, top_logprobs, thinking, thinking_budget,
-/// ignore_eos}. What is absent is as in `defaults`. Throws Error naming the field that is unknown or wrong.
+/// ignore_eos, language}. What is absent is as in `defaults`. Throws Error naming the field that is unknown or wrong.
 RunRequest run_request(const Engine& engine, const json::value& line, const AnswerOptions& defaults,
                        const std::string& system, bool think, bool raw);
 

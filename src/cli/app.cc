@@ -44,7 +44,7 @@ void add_answer_flags(CLI::App& command, Invocation& invocation) {
   add_setting_flags(
       command, invocation,
       {"temperature", "top-p", "top-k", "min-p", "repetition-penalty", "presence-penalty", "frequency-penalty"});
-  add_setting_flags(command, invocation, {"seed", "max-tokens", "think", "budget", "system", "speculate"});
+  add_setting_flags(command, invocation, {"seed", "max-tokens", "think", "budget", "language", "system", "speculate"});
 }
 
 int run_program(int argc, char** argv) {

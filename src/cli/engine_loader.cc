@@ -69,6 +69,11 @@ AnswerOptions answer_options(const Engine& engine, const Settings& settings) {
   options.sampling = sampling_params(engine, settings);
   options.max_tokens = settings.count("max-tokens").value_or(0);
   if (const auto budget = settings.count("budget")) options.thinking_budget = *budget;
+  if (const auto language = settings.text("language")) {
+    const std::optional<ScriptSet> scripts = scripts_of_language(*language);
+    if (!scripts) throw UsageError(cat("--language: expected ", kScriptNames, ", found '", *language, "'"));
+    options.language = engine.script_mask(*scripts);
+  }
   options.speculate = settings.text("speculate") != "off";
   return options;
 }

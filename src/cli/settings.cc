@@ -41,6 +41,8 @@ constexpr SettingSpec kSpecs[] = {
     {"think", SettingKind::kChoice, "on|off", nullptr, "on, where the template has a switch",
      "let the model think first"},
     {"budget", SettingKind::kCount, "", nullptr, "none", "tokens of thinking, then the answer begins", 0, 1e9},
+    {"language", SettingKind::kText, "", nullptr, "none",
+     "thinking and answer keep to its script: latin, cyrillic, han, ..., or a code such as en"},
     {"speculate", SettingKind::kChoice, "auto|off", nullptr, "auto",
      "guess tokens where it pays; the same text, sooner"},
     {"system", SettingKind::kText, "", nullptr, "none", "the system message"},

@@ -51,6 +51,7 @@ struct AnswerRun::State {
     if (options.speculate && !options.pooling && options.scored.empty()) speculation.emplace(ids);
     if (options.plan && !options.plan->when_begun && options.min_tokens != 0)
       throw Error("min_tokens: expected 0 together with a form for the answer, which says itself where it ends");
+    if (options.language) language.emplace(options.language);
     if (options.prompt_logprobs)
       for (const TokenId id : ids) answer.prompt.push_back({id});
     if (options.plan) constraint.emplace(engine, options.plan, prompt.state == PromptState::kNone);
@@ -141,8 +142,12 @@ struct AnswerRun::State {
     return engine.is_end_of_generation(id) || std::ranges::find(options.stop_ids, id) != options.stop_ids.end();
   }
 
-  /// Which tokens may come: those of the grammar, and not the end before it is wanted.
+  /// Which tokens may come: those of the grammar and of the language, and not the end before it is wanted.
   TokenMask mask() {
+    const TokenMask bound = form_mask();
+    return language ? language->narrowed(bound) : bound;
+  }
+  TokenMask form_mask() {
     if (constraint)
       if (const TokenMask bound = constraint->mask(parser.thinking()); !bound.empty()) return bound;
     if (answer.ids.size() >= options.min_tokens) return {};
@@ -187,8 +192,9 @@ struct AnswerRun::State {
     after_digit = !last_text.empty() && last_text.back() >= '0' && last_text.back() <= '9' && bytes.size() == 1;
     last_text = bytes;
     listener.on_token({id, parser.thinking(), was_forced, answer.logprobs.empty() ? nullptr : &answer.logprobs.back()});
-    const bool thought = parser.thinking();
-    deliver(parser.feed(id, bytes, engine.tokenizer().kind(id) == TokenKind::kControl));
+    const bool thought = parser.thinking(), control = engine.tokenizer().kind(id) == TokenKind::kControl;
+    if (language) language->accept(control ? std::string_view() : bytes);
+    deliver(parser.feed(id, bytes, control));
     if (constraint) constrain(id, thought, was_forced);
     if (parser.thinking())
       thinking = true;
@@ -264,6 +270,7 @@ struct AnswerRun::State {
   bool after_digit = false;                // the last token is one character behind a digit: "3."
   std::vector<uint64_t> allowed;           // all tokens but those that end the answer; empty: not asked for so far
   std::optional<Constraint> constraint;    // nullopt: any text
+  std::optional<ScriptLock> language;      // nullopt: any script
   size_t prompt_known = 1;                 // tokens of the prompt whose log-probabilities have come, the first one too
   std::optional<Speculation> speculation;  // nullopt: switched off
   std::vector<Draft> sure;

@@ -39,6 +39,7 @@ struct AnswerOptions {
   size_t top_logprobs = 0;        ///< and the n most likely alternatives
   bool ignore_eos = false;
   std::shared_ptr<const AnswerPlan> plan = {};  ///< what the answer must be, once the thinking is over; null: any text
+  std::shared_ptr<const ScriptMask> language = {};  ///< thinking and answer keep to its scripts; null: any text
   bool tools = false;     ///< the prompt offers tools, so that calls are looked for whatever the model's template
   bool plain = false;     ///< all is text: thinking and tool calls are not looked for
   int priority = 0;       ///< higher ones are computed first

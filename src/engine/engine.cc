@@ -151,6 +151,13 @@ const Tokenizer& Engine::tokenizer() const {
   return *tokenizer_;
 }
 
+std::shared_ptr<const ScriptMask> Engine::script_mask(ScriptSet scripts) const {
+  const std::lock_guard lock(script_masks_mutex_);
+  std::shared_ptr<const ScriptMask>& mask = script_masks_[scripts.bits()];
+  if (!mask) mask = std::make_shared<const ScriptMask>(tokenizer(), config().vocab_size, scripts);
+  return mask;
+}
+
 const TokenTrie& Engine::token_trie() const {
   std::call_once(token_trie_made_, [this] { token_trie_ = std::make_unique<const TokenTrie>(tokenizer()); });
   return *token_trie_;

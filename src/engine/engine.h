@@ -2,6 +2,7 @@
 // changing parts (backend, pool, scratch) belong to one compute thread, the rest may be read by any thread.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "models/adapter.h"
 #include "models/model.h"
 #include "sampling/grammar/token_trie.h"
+#include "sampling/script_mask.h"
 #include "text/chat_template.h"
 #include "text/output_parser.h"
 #include "text/tokenizer.h"
@@ -93,6 +95,9 @@ class Engine {
   /// The vocabulary as grammars read it; made when it is first asked for, by any thread. Throws Error where the model
   /// has no tokenizer.
   const TokenTrie& token_trie() const;
+  /// The tokens that keep to these scripts; made when they are first asked for, by any thread. Throws Error where the
+  /// model has no tokenizer.
+  std::shared_ptr<const ScriptMask> script_mask(ScriptSet scripts) const;
   /// Another chat template than the model's own.
   void set_chat_template(std::string source);
 
@@ -126,6 +131,8 @@ class Engine {
   OutputFormat output_format_;
   mutable std::once_flag token_trie_made_;
   mutable std::unique_ptr<const TokenTrie> token_trie_;
+  mutable std::mutex script_masks_mutex_;
+  mutable std::map<uint32_t, std::shared_ptr<const ScriptMask>> script_masks_;  // by the set's bits
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvPool> pool_;
   std::unique_ptr<PrefixCache> prefixes_;  // after the pool, whose pages it holds

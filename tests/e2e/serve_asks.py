@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What requests may ask for beside an answer: what the model thinks of the prompt."""
+"""What requests may ask for beside an answer: the script it keeps to, and what the model thinks of the prompt."""
 import json
 import math
 import pathlib
+import re
 import tempfile
 import unittest
 
@@ -10,6 +11,8 @@ import _fathom
 from _server import Server
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+CYRILLIC = "[\u0400-\u052f]"
+RUSSIAN = "Москва — столица России. Санкт-Петербург — это город в России. Москва — столица"
 
 
 class Asks(unittest.TestCase):
@@ -20,6 +23,53 @@ class Asks(unittest.TestCase):
             raise unittest.SkipTest("needs a small model that can chat")
         cls.server = Server(cls.model, "--ctx", "2048", "--profile", "exact")
         cls.addClassCleanup(cls.server.close)
+
+    def text(self, prompt, **more):
+        reply = self.server.post(TEXT, prompt=prompt, **{"max_tokens": 24, "temperature": 0, **more})
+        self.assertEqual(reply.status, 200, reply.body)
+        return reply.text
+
+    # ---- the language
+    def test_an_answer_keeps_to_its_script(self):
+        self.assertRegex(self.text(RUSSIAN), CYRILLIC)
+        self.assertRegex(self.text(RUSSIAN, language="ru"), CYRILLIC)
+        for language in ("en", "latin", "de-DE", "zh"):
+            self.assertNotRegex(self.text(RUSSIAN, language=language), CYRILLIC)
+        # Hot, so that tokens come which the model hardly expects.
+        hot = {"temperature": 3, "top_p": 1, "max_tokens": 200, "ignore_eos": True}
+        forbidden = "[\u0370-\u1dff\u2e80-\ud7ff\uf900-\ufaff]".replace("\u0370", "\u0400")
+        seeds = range(3)
+        self.assertTrue(any(re.search(forbidden, self.text("Hello", seed=s, **hot)) for s in seeds))
+        for seed in seeds:
+            self.assertNotRegex(self.text("Hello", seed=seed, language="en", **hot), forbidden)
+
+    def test_where_it_would_not_bite_nothing_changes(self):
+        asked = {"messages": [{"role": "user", "content": "Why is the sky blue?"}], "temperature": 0, "max_tokens": 40,
+                 "logprobs": True}
+        free, bound = (self.server.post(CHAT, **asked, **more).json() for more in ({}, {"language": "en"}))
+        self.assertEqual(free["choices"], bound["choices"])
+
+    def test_guesses_do_not_change_a_bound_answer(self):
+        command = ["run", self.model, "One two three one two three one two three. " + RUSSIAN, "--seed", "3", "--json", "--raw",
+                   "--language", "en", "--max-tokens", "40"]
+        ids = []
+        for speculate in ("auto", "off"):
+            code, out, error = _fathom.run(*command, "--speculate", speculate)
+            self.assertEqual(code, 0, error)
+            ids.append(json.loads(out)["ids"])
+        self.assertEqual(*ids)
+        code, _, error = _fathom.run("run", self.model, "Hi", "--language", "klingon")
+        self.assertEqual(code, 2)
+        self.assertIn("--language: expected latin", error)
+
+    def test_beside_a_form(self):
+        chosen = self.text("A greeting:", guided_choice=["привет", "hello"], language="en")
+        self.assertEqual(chosen, "hello")
+        reply = self.server.post(TEXT, prompt="A greeting:", guided_choice=["привет", "мир"], language="en")
+        self.assertEqual(reply.status, 400)
+        self.assertIn("language", reply.error["message"])
+        reply = self.server.post(TEXT, prompt="A", language="klingon")
+        self.assertEqual((reply.status, reply.error["param"]), (400, "language"))
 
     # ---- the prompt's log-probabilities
     def logits(self, ids):

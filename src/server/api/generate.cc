@@ -169,6 +169,7 @@ AnswerOptions answer_options(const Engine& engine, const GenerateRequest& reques
   o.prompt_logprobs = request.prompt_logprobs;
   if (request.echo && request.logprobs)
     o.prompt_logprobs = std::max(request.prompt_logprobs.value_or(0), request.top_logprobs);
+  if (request.language) o.language = engine.script_mask(*request.language);
   const ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
   o.plain = !chat;
   o.tools = chat && !chat->tools.empty();

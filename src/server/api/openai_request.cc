@@ -61,6 +61,12 @@ void read_sampling(Fields& f, GenerateRequest& r) {
     if (ids->size() > 256) throw wrong_field(f.path("stop_token_ids"), "stop_token_ids: expected at most 256");
     for (const json::value& id : *ids) r.stop_ids.push_back(token_id(id, f.path("stop_token_ids")));
   }
+  if (const auto language = f.string("language")) {
+    r.language = scripts_of_language(*language);
+    if (!r.language)
+      throw wrong_field("language",
+                        cat("language: expected ", kScriptNames, ", found '", language->substr(0, 60), "'"));
+  }
   r.include_stop = f.boolean("include_stop_str_in_output").value_or(false);
   r.ignore_eos = f.boolean("ignore_eos").value_or(false);
   r.priority = static_cast<int>(-f.integer("priority", -1000, 1000).value_or(0));  // vLLM's: lower comes first

@@ -131,6 +131,26 @@ TEST_F(OpenAiTest, APromptsLogprobsAreNotHiddenByTheCache) {
   EXPECT_EQ(ask("/v1/completions", head + R"(, "stream": true, "echo": true, "logprobs": 1})")->status, 400);
 }
 
+TEST_F(OpenAiTest, AnAnswerKeepsToItsScript) {
+  const std::string head =
+      R"({"model": "plain", "prompt": "x", "max_tokens": 400, "temperature": 5, "top_p": 1, "ignore_eos": true, "seed": )";
+  size_t others = 0;
+  for (int seed = 0; seed < 4; ++seed)
+    for (const std::string language : {"", "en", "ru", "ja"}) {
+      const std::string field = language.empty() ? "" : R"(, "language": ")" + language + '"';
+      const json::object reply = ask("/v1/completions", head + cat(seed, field, "}"))->parsed();
+      const std::string text(reply.at("choices").at(0).at("text").as_string());
+      const bool keeps = keeps_to(*scripts_of_language(language.empty() ? "en" : language), text);
+      if (language.empty())
+        others += keeps ? 0 : 1;
+      else
+        EXPECT_TRUE(keeps) << language << ": " << text;
+    }
+  EXPECT_GT(others, 0u) << "the model writes nothing else anyway";
+  EXPECT_THAT(ask("/v1/completions", head + R"(1, "language": "klingon"})")->body,
+              ::testing::HasSubstr("language: expected latin"));
+}
+
 TEST_F(OpenAiTest, WhatIsNotForAPathIsToldWhatIs) {
   const auto answer = ask("/v1/chat/completions");
   EXPECT_EQ(answer->status, 405);

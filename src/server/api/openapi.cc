@@ -50,6 +50,7 @@ FieldList sampling_fields() {
       {"stop_token_ids", "array", "at most 256"},
       {"include_stop_str_in_output", "boolean"},
       {"ignore_eos", "boolean"},
+      {"language", "string", "thinking and answer keep to its script: latin, han, ..., en, zh, ..."},
       {"prompt_logprobs", "integer", "of the prompt's tokens, with so many alternatives; not in streams", 0,
        static_cast<double>(kMostTopLogprobs)},
       {"priority", "integer", "lower ones are computed first", -1000, 1000},

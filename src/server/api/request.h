@@ -52,6 +52,7 @@ struct GenerateRequest {
   size_t top_logprobs = 0;
   /// Log-probabilities of the prompt's tokens, with so many alternatives.
   std::optional<size_t> prompt_logprobs;
+  std::optional<ScriptSet> language;  ///< the scripts that thinking and answer keep to
   size_t n = 1;
   int priority = 0;
   std::string salt;  ///< whose prompts share cached pages
