@@ -40,7 +40,7 @@ std::string title_of(std::string_view text) {
       ++at;
       continue;
     }
-    if (characters == kTitleCharacters) {  // more of a word is to come: it goes, unless it is the only one
+    if (characters >= kTitleCharacters) {  // more of a word is to come: it goes, unless it is the only one
       if (title.back() != ' ' && last_word != 0) title.resize(last_word);
       break;
     }
