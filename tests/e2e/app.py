@@ -238,6 +238,23 @@ class Thinking(AppTest):
         self.assertEqual((done["thinking"], done["content"]), (thinking, text))
 
 
+class Lazy(AppTest):
+    arguments = ("--lazy",)
+
+    def test_pages_hear_that_a_model_is_loaded(self):
+        model = self.app.call("GET", "state")["models"][0]
+        self.assertEqual((model["loaded"], model["size_bytes"]), (False, self.model.stat().st_size))
+        chat = self.app.new_chat()
+        question = self.app.say(chat, "Hi")
+        with self.app.follow("events") as events:
+            self.app.finished(chat, question, settings={"max_tokens": 1})
+            last = {"type": "chat", "id": chat["id"]}
+            heard = [event["type"] for event in iter(lambda: next(events)[1], last)]
+            self.assertIn("models", heard)
+        model = self.app.call("GET", "state")["models"][0]
+        self.assertEqual((model["loaded"], model["ctx"]), (True, 2048))
+
+
 class Restart(AppTest):
     def begun(self, app, chat):
         """A long answer that runs, some of which is in the store."""
