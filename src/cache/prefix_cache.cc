@@ -16,19 +16,22 @@ size_t PrefixCache::Hasher::operator()(const PageKey& key) const {
   return out;
 }
 
-PageKey PrefixCache::key(const PageKey& before, std::span<const int32_t> ids, std::string_view salt) const {
+PageKey PrefixCache::key(const PageKey& before, std::span<const int32_t> ids, const PageScope& scope) const {
   Blake2b256 hash;
   hash.update(before);
   hash.update(std::span(reinterpret_cast<const uint8_t*>(ids.data()), ids.size_bytes()));
-  hash.update(numerics_id_);
-  hash.update(salt);
+  // As long as any id, so that there is no doubt where it ends and the salt begins.
+  static const std::string kUnknown(64, '0');
+  const std::string& id = scope.numerics_id.empty() ? numerics_id_ : scope.numerics_id;
+  hash.update(id.empty() ? kUnknown : id);
+  hash.update(scope.salt);
   return hash.digest();
 }
 
 /// The pages behind `before`; null where that is not in the cache.
-std::vector<PageKey>* PrefixCache::children_of(const PageKey& before, std::string_view salt) {
+std::vector<PageKey>* PrefixCache::children_of(const PageKey& before, const PageScope& scope) {
   if (before == PageKey{}) {
-    const auto found = first_pages_.find(salt);
+    const auto found = first_pages_.find(scope);
     return found != first_pages_.end() ? &found->second : nullptr;
   }
   const auto node = nodes_.find(before);
@@ -42,9 +45,9 @@ PrefixCache::Found PrefixCache::find(const PageKey& key) {
   return {found->second.page, found->second.ids.size(), found->second.mtp};
 }
 
-PrefixCache::Found PrefixCache::find_part(const PageKey& before, std::string_view salt, std::span<const int32_t> ids) {
+PrefixCache::Found PrefixCache::find_part(const PageKey& before, const PageScope& scope, std::span<const int32_t> ids) {
   Found best;
-  const std::vector<PageKey>* children = children_of(before, salt);
+  const std::vector<PageKey>* children = children_of(before, scope);
   if (!children) return best;
   for (const PageKey& key : *children) {
     Node& node = nodes_.at(key);
@@ -56,20 +59,20 @@ PrefixCache::Found PrefixCache::find_part(const PageKey& before, std::string_vie
   return best;
 }
 
-std::byte* PrefixCache::keep(const PageKey& before, std::string_view salt, std::span<const int32_t> ids,
+std::byte* PrefixCache::keep(const PageKey& before, const PageScope& scope, std::span<const int32_t> ids,
                              std::byte* page, bool mtp) {
   check(!ids.empty() && ids.size() <= kPagePositions, "a page holds 1 to 64 positions");
-  const PageKey own = key(before, ids, salt);
+  const PageKey own = key(before, ids, scope);
   if (const auto found = nodes_.find(own); found != nodes_.end()) {
     found->second.last_used = ++clock_;
     return found->second.page;
   }
-  std::vector<PageKey>* siblings = before == PageKey{} ? &first_pages_[std::string(salt)] : children_of(before, salt);
+  std::vector<PageKey>* siblings = before == PageKey{} ? &first_pages_[scope] : children_of(before, scope);
   if (!siblings) return nullptr;
   pool_.share(page);
   const std::vector<PageKey> others = *siblings;
   siblings->push_back(own);
-  nodes_.emplace(own, Node{before, std::string(salt), {ids.begin(), ids.end()}, page, mtp, ++clock_});
+  nodes_.emplace(own, Node{before, scope, {ids.begin(), ids.end()}, page, mtp, ++clock_});
   // What is the beginning of this page is of no use beside it.
   for (const PageKey& other : others) {
     const Node& node = nodes_.at(other);
@@ -82,10 +85,10 @@ std::byte* PrefixCache::keep(const PageKey& before, std::string_view salt, std::
 void PrefixCache::remove(const PageKey& key) {
   const auto node = nodes_.find(key);
   check(node != nodes_.end() && node->second.children.empty(), "only the ends of texts are given back");
-  std::vector<PageKey>* siblings = children_of(node->second.before, node->second.salt);
+  std::vector<PageKey>* siblings = children_of(node->second.before, node->second.scope);
   check(siblings != nullptr, "the page before stays while others are behind it");
   std::erase(*siblings, key);
-  if (siblings->empty() && node->second.before == PageKey{}) first_pages_.erase(node->second.salt);
+  if (siblings->empty() && node->second.before == PageKey{}) first_pages_.erase(node->second.scope);
   pool_.give_back(node->second.page);
   nodes_.erase(node);
 }

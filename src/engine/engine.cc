@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 #include "engine/identity.h"
 #include "engine/load_weights.h"
+#include "engine/lora.h"
 #include "engine/memory.h"
 
 namespace fathom {
@@ -48,12 +49,6 @@ RunNumerics choose_numerics(const EngineOptions& options, const std::vector<Tens
 }
 
 namespace {
-
-std::string describe_adapter(const std::filesystem::path& folder, const PeftAdapter& adapter) {
-  const size_t n = adapter.matrices.size();
-  return cat(folder.lexically_normal().filename().string(), " (r ", adapter.r, ", ", n,
-             n == 1 ? " matrix)" : " matrices)");
-}
 
 /// Of the tensor, not of the configuration: what a file claims takes no memory before its tensors are checked.
 size_t embedding_rows(const Checkpoint& checkpoint) {
@@ -122,7 +117,7 @@ void Engine::choose_how_to_run(const EngineOptions& options, const RunNumerics& 
   const MemoryNeeds needs = memory_needs(config, resident_bytes, info_.cache_type, options.prefill_chunk);
   info_.kv_bytes_per_token = needs.kv_per_token;
   const uint64_t free = available_memory_bytes(), available = free - std::min(free, options.promised_bytes);
-  info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available);
+  info_.ctx = choose_context(needs, config, options.ctx, options.sequences, available, options.least_ctx);
   pool_pages_ = (info_.ctx + kPagePositions - 1) / kPagePositions * options.sequences;
   constexpr size_t kMostContexts = 8;
   const size_t most = (info_.ctx + kPagePositions - 1) / kPagePositions * kMostContexts;

@@ -27,6 +27,7 @@ struct EngineOptions {
   std::optional<CacheType> cache_type;  ///< nullopt: f32 for exact, else bf16
   size_t threads = 0;                   ///< 0: physical cores
   size_t ctx = 0;                       ///< positions; 0: what fits (DESIGN.md 4)
+  size_t least_ctx = 0;                 ///< with ctx 0: refused where fewer fit, or fewer than the model has
   size_t sequences = 1;                 ///< how many full contexts the pool can hold
   bool fill_memory = false;             ///< it holds more, what 60% of free memory has room for, up to 8
   const Kernels* kernels = nullptr;     ///< null: the best table

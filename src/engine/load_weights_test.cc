@@ -142,5 +142,28 @@ TEST_F(LoadWeights, AForgottenModelLeavesNothing) {
   EXPECT_EQ(files(), 0u);
 }
 
+TEST(LoadedModels, NeedTheirFilesNoMore) {
+  for (const char* name : {"gguf/v3.Q8_0.gguf", "gguf/qwen2.F16.gguf", "models/v3-fp8"}) {
+    SCOPED_TRACE(name);
+    const testing::TempDir dir;
+    const fs::path model = dir.path() / fs::path(name).filename();
+    if (!fs::exists(testing::golden_dir() / name)) GTEST_SKIP() << "needs golden/" << name;
+    fs::copy(testing::golden_dir() / name, model, fs::copy_options::recursive);
+    const std::unique_ptr<Engine> engine = Engine::load(model, {.threads = 1, .ctx = 64});
+    const std::vector<float> want = Prompt(*engine).logits();
+    const auto cut = [](const fs::path& file) {
+      fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
+      fs::resize_file(file, 0);
+    };
+    if (fs::is_directory(model)) {
+      fs::permissions(model, fs::perms::owner_all);
+      for (const auto& entry : fs::directory_iterator(model)) cut(entry.path());
+    } else {
+      cut(model);
+    }
+    EXPECT_EQ(Prompt(*engine).logits(), want);
+  }
+}
+
 }  // namespace
 }  // namespace fathom

@@ -91,7 +91,7 @@ MemoryNeeds memory_needs(const ModelConfig& config, uint64_t weight_bytes, Cache
 }
 
 size_t choose_context(const MemoryNeeds& needs, const ModelConfig& config, size_t asked, size_t sequences,
-                      uint64_t available) {
+                      uint64_t available, size_t least) {
   const uint64_t per_token = std::max<uint64_t>(bounded_mul(needs.kv_per_token, sequences), 1);
   const uint64_t fixed = bounded_add(needs.weights, needs.scratch);
   const auto refuse = [&](uint64_t tokens) {
@@ -106,7 +106,7 @@ size_t choose_context(const MemoryNeeds& needs, const ModelConfig& config, size_
     if (fixed > available || asked > (available - fixed) / per_token) refuse(asked);
     return asked;
   }
-  const size_t least = std::min<size_t>(4096, config.max_position_embeddings);
+  least = std::min<size_t>(std::max<size_t>(least, 4096), config.max_position_embeddings);
   if (fixed > available || least > (available - fixed) / per_token) refuse(least);
   return std::clamp<size_t>(cache_room(needs, available) / per_token, least, config.max_position_embeddings);
 }

@@ -31,10 +31,10 @@ uint64_t packed_weight_bytes(std::span<const TensorInfo> tensors);
 MemoryNeeds memory_needs(const ModelConfig& config, uint64_t weight_bytes, CacheType type, size_t prefill_chunk);
 
 /// The context of a run: `asked` positions, or, for 0, what fits into 60% of the available memory after the weights, at
-/// most the model's own and at least min(4096, the model's own) (DESIGN.md 4). Throws UsageError where more than the
-/// model's own is asked for, ResourceError with the numbers where memory does not suffice.
+/// most the model's own and at least min(max(4096, least), the model's own) (DESIGN.md 4). Throws UsageError where more
+/// than the model's own is asked for, ResourceError with the numbers where memory does not suffice.
 size_t choose_context(const MemoryNeeds& needs, const ModelConfig& config, size_t asked, size_t sequences,
-                      uint64_t available);
+                      uint64_t available, size_t least = 0);
 
 /// Pages of cache that fit into 60% of the available memory after weights and scratch; 0: none.
 uint64_t pages_that_fit(const MemoryNeeds& needs, uint64_t available);

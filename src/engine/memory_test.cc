@@ -50,6 +50,9 @@ TEST(Memory, ContextThatFits) {
   EXPECT_EQ(choose_context(needs, c, 0, 1, 2'500'000), 5000u);             // (0.6 * 2.5e6 - 1e6) / 100
   EXPECT_EQ(choose_context(needs, c, 0, 1, 1'500'000), 4096u);             // the least, though beyond 60%
   EXPECT_THROW(choose_context(needs, c, 0, 1, 1'400'000), ResourceError);  // not even that
+  EXPECT_EQ(choose_context(needs, c, 0, 1, 2'500'000, 6000), 6000u);       // another least
+  EXPECT_EQ(choose_context(needs, c, 0, 1, 2'500'000, 9000), 8192u);       // the model has no more
+  EXPECT_THROW(choose_context(needs, c, 0, 1, 1'500'000, 5001), ResourceError);
   EXPECT_EQ(choose_context(needs, c, 77, 1, 1'400'000), 77u);
   EXPECT_THROW(choose_context(needs, c, 8193, 1, 1'000'000'000), UsageError);
   EXPECT_THROW(choose_context(needs, c, 4001, 1, 1'400'000), ResourceError);

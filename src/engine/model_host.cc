@@ -11,6 +11,10 @@ ModelHost::ModelHost(std::vector<HostedModel> models, Options options)
   for (const HostedModel& m : models_)
     if (!names.insert(m.name).second)
       throw UsageError(cat("models: expected different names, found '", m.name, "' twice"));
+  for (const HostedModel& m : models_)
+    if (!m.base.empty() &&
+        std::ranges::none_of(models_, [&](const HostedModel& o) { return o.name == m.base && o.base.empty(); }))
+      throw UsageError(cat("adapter ", m.name, ": expected a model to put it on, found '", m.base, "'"));
   thread_ = std::jthread([this] { compute(); });
 }
 
@@ -35,47 +39,92 @@ std::shared_ptr<LoadedModel> ModelHost::loaded(std::string_view name) const {
   return slots_[index].model;
 }
 
+/// What is in memory of it, and that it was used; null: nothing.
+std::shared_ptr<LoadedModel> ModelHost::found(size_t index) {
+  const std::lock_guard lock(mutex_);
+  slots_[index].last_used = ++clock_;
+  return slots_[index].model;
+}
+
 std::shared_ptr<LoadedModel> ModelHost::acquire(std::string_view name) {
   const size_t index = index_of(name);
-  const auto in_memory = [&] {
-    const std::lock_guard lock(mutex_);
-    slots_[index].last_used = ++clock_;
-    return slots_[index].model;
-  };
-  if (auto model = in_memory()) return model;
+  if (!models_[index].base.empty()) return acquire_over(index);
+  if (auto model = found(index)) return model;
   const std::lock_guard one(loading_);
-  if (auto model = in_memory()) return model;  // somebody else has loaded it meanwhile
+  if (auto model = found(index)) return model;  // somebody else has loaded it meanwhile
   std::shared_ptr<LoadedModel> model = load(index);
   const std::lock_guard lock(mutex_);
   slots_[index].model = model;
   return model;
 }
 
+std::shared_ptr<LoadedModel> ModelHost::acquire_over(size_t index) {
+  const std::shared_ptr<LoadedModel> base = acquire(models_[index].base);
+  const auto over_it = [&](const std::shared_ptr<LoadedModel>& model) {
+    return model && model->shared_ == base->shared_;
+  };
+  if (auto model = found(index); over_it(model)) return model;
+  const std::lock_guard one(loading_);
+  if (auto model = found(index); over_it(model)) return model;
+  return load_over(index, *base);
+}
+
+/// The adapter; it is found from now on, unless its base was replaced meanwhile.
+std::shared_ptr<LoadedModel> ModelHost::load_over(size_t index, const LoadedModel& base) {
+  const HostedModel& m = models_[index];
+  auto model = std::make_shared<LoadedModel>(m.name, base.shared_, load_adapter(base.engine(), m.path, m.scale));
+  if (options_.on_loaded) options_.on_loaded(*model);
+  std::shared_ptr<LoadedModel> gone;  // freed without the lock
+  const std::lock_guard lock(mutex_);
+  const std::shared_ptr<LoadedModel>& now = slots_[index_of(m.base)].model;
+  if (now && now->shared_ == base.shared_) gone = std::exchange(slots_[index].model, model);
+  return model;
+}
+
 std::shared_ptr<LoadedModel> ModelHost::reload(std::string_view name) {
   const size_t index = index_of(name);
+  const bool over = !models_[index].base.empty();
+  const std::shared_ptr<LoadedModel> base = over ? acquire(models_[index].base) : nullptr;
   const std::unique_lock one(loading_, std::try_to_lock);
   if (!one) return nullptr;
+  if (over) return load_over(index, *base);
   std::shared_ptr<LoadedModel> model = load(index);
-  std::shared_ptr<LoadedModel> old = model;  // freed without the lock
+  std::vector<std::shared_ptr<LoadedModel>> old;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  slots_[index].last_used = ++clock_;
-  old.swap(slots_[index].model);
+  old = take_out(index);
+  slots_[index] = {model, ++clock_};
   return model;
+}
+
+/// Empties the slot of a model, and those of the adapters over it. Under mutex_.
+std::vector<std::shared_ptr<LoadedModel>> ModelHost::take_out(size_t index) {
+  std::vector<std::shared_ptr<LoadedModel>> out;
+  for (size_t i = 0; i < models_.size(); ++i)
+    if (slots_[i].model && (i == index || models_[i].base == models_[index].name))
+      out.push_back(std::move(slots_[i].model)), slots_[i].model = nullptr;
+  return out;
+}
+
+/// Whether nobody holds the model in this slot, or an adapter over it. Under mutex_.
+bool ModelHost::is_idle(size_t index) const {
+  for (size_t i = 0; i < models_.size(); ++i)
+    if (slots_[i].model && (i == index || models_[i].base == models_[index].name) && slots_[i].model.use_count() != 1)
+      return false;
+  return slots_[index].model != nullptr;
 }
 
 /// Options to load a model with beside those that are there.
 EngineOptions ModelHost::options_now(size_t index) {
   EngineOptions options = models_[index].options;
-  std::vector<std::shared_ptr<LoadedModel>> living;  // freed without the lock
+  std::vector<std::shared_ptr<SharedEngine>> living;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  std::erase_if(living_, [&](const std::weak_ptr<LoadedModel>& weak) {
-    std::shared_ptr<LoadedModel> model = weak.lock();
-    if (model) living.push_back(std::move(model));
-    return weak.expired();
-  });
-  for (const auto& model : living)  // what their pools may still take
+  for (const std::weak_ptr<SharedEngine>& weak : living_)
+    if (std::shared_ptr<SharedEngine> shared = weak.lock()) living.push_back(std::move(shared));
+  living_.assign(living.begin(), living.end());
+  for (const auto& shared : living)  // what their pools may still take
     options.promised_bytes +=
-        model->engine().pool_bytes() - model->stats_.used_pages * model->engine().kv_layout().page_bytes;
+        shared->engine->pool_bytes() - shared->stats.used_pages * shared->engine->kv_layout().page_bytes;
+  if (const auto& old = slots_[index].model) options.least_ctx = std::max(options.least_ctx, old->engine().info().ctx);
   return options;
 }
 
@@ -85,10 +134,10 @@ std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
     try {
       std::unique_ptr<Engine> engine = Engine::load(m.path, options_now(index));
       if (!m.chat_template.empty()) engine->set_chat_template(m.chat_template);
-      auto model = std::make_shared<LoadedModel>(m.name, std::move(engine));
+      auto model = std::make_shared<LoadedModel>(m.name, std::make_shared<SharedEngine>(std::move(engine)));
       if (options_.on_loaded) options_.on_loaded(*model);
       const std::lock_guard lock(mutex_);
-      living_.push_back(model);
+      living_.push_back(model->shared_);
       return model;
     } catch (const ResourceError&) {
       if (!unload_one(index)) throw;
@@ -96,27 +145,29 @@ std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
   }
 }
 
-/// The least recently used of those that nobody holds, `rather_not` only where it is the last. False: there is none.
+/// The least recently used of those that nobody holds, with its adapters; `rather_not` only where it is the last.
+/// False: there is none.
 bool ModelHost::unload_one(size_t rather_not) {
-  std::shared_ptr<LoadedModel> gone;  // freed without the lock
+  std::vector<std::shared_ptr<LoadedModel>> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  const auto rank = [&](const Slot& s) { return std::pair(&s == &slots_[rather_not], s.last_used); };
-  Slot* first = nullptr;
-  for (Slot& s : slots_)
-    if (s.model && s.model.use_count() == 1 && (!first || rank(s) < rank(*first))) first = &s;
+  const auto rank = [&](size_t i) { return std::pair(i == rather_not, slots_[i].last_used); };
+  std::optional<size_t> first;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (models_[i].base.empty() && is_idle(i) && (!first || rank(i) < rank(*first))) first = i;
   if (!first) return false;
-  gone = std::move(first->model);
-  if (options_.on_unloaded) options_.on_unloaded(gone->name());
+  gone = take_out(*first);
+  if (options_.on_unloaded) options_.on_unloaded(models_[*first].name);
   return true;
 }
 
 bool ModelHost::unload(std::string_view name) {
   const size_t index = index_of(name);
-  std::shared_ptr<LoadedModel> gone;  // freed without the lock
+  std::vector<std::shared_ptr<LoadedModel>> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  gone = std::move(slots_[index].model);
-  if (gone && options_.on_unloaded) options_.on_unloaded(gone->name());
-  return gone != nullptr;
+  if (!slots_[index].model) return false;
+  gone = take_out(index);
+  if (options_.on_unloaded) options_.on_unloaded(models_[index].name);
+  return true;
 }
 
 Places ModelHost::try_reserve(size_t count) {
@@ -151,13 +202,15 @@ std::shared_ptr<Generation> ModelHost::submit(std::shared_ptr<LoadedModel> model
   generation->places_ = std::move(places);
   // Made here, for what is wrong with the options is the caller's to hear; pages come into it on the compute thread.
   Generation& g = *generation;
-  g.session_.emplace(g.model_->engine_->pool(), g.salt_);
-  g.run_.emplace(*g.model_->engine_, *g.session_, g.prompt_, g.options_, *g.listener_, &g.cancel_);
+  Engine& engine = *g.model_->shared_->engine;
+  g.session_.emplace(engine.pool(), g.salt_, g.model_->adapter_.adapter);
+  g.run_.emplace(engine, *g.session_, g.prompt_, g.options_, *g.listener_, &g.cancel_);
   {
     const std::lock_guard lock(inbox_mutex_);
     if (ends_) throw ResourceError("the server ends");
     inbox_.push_back(generation);
     ++unfinished_;
+    ++g.model_->waiting_;
   }
   wake_.notify_one();
   return generation;
@@ -176,6 +229,7 @@ void ModelHost::let_go(Generation& generation) {
 
 /// Whoever still holds the generation, to cancel it, does not keep the model for it.
 void ModelHost::finished(Generation& generation) {
+  --(generation.begun_ ? generation.model_->begun_ : generation.model_->waiting_);
   generation.model_.reset();
   generation.listener_.reset();
   const std::lock_guard lock(inbox_mutex_);
@@ -192,46 +246,48 @@ void ModelHost::compute() {
       arrived.swap(inbox_);
     }
     for (const std::shared_ptr<Generation>& g : arrived) begin(g);
-    for (const std::shared_ptr<LoadedModel>& model : busy_) step(*model);
-    std::erase_if(busy_, [](const std::shared_ptr<LoadedModel>& model) { return model->active_.empty(); });
+    for (const std::shared_ptr<SharedEngine>& shared : busy_) step(*shared);
+    std::erase_if(busy_, [](const std::shared_ptr<SharedEngine>& shared) { return shared->active.empty(); });
   }
   const auto ended = std::make_exception_ptr(ResourceError("the server ends"));
-  for (const std::shared_ptr<LoadedModel>& model : busy_) fail_all(*model, ended);
+  for (const std::shared_ptr<SharedEngine>& shared : busy_) fail_all(*shared, ended);
   for (const std::shared_ptr<Generation>& g : inbox_) fail(*g, ended);
   busy_.clear();
 }
 
 void ModelHost::begin(const std::shared_ptr<Generation>& generation) {
   LoadedModel& model = *generation->model_;
-  model.active_.push_back(generation);
-  model.scheduler_.add(*generation->run_);
-  if (std::ranges::find(busy_, generation->model_) == busy_.end()) busy_.push_back(generation->model_);
+  --model.waiting_, ++model.begun_;
+  generation->begun_ = true;
+  model.shared_->active.push_back(generation);
+  model.shared_->scheduler.add(*generation->run_);
+  if (std::ranges::find(busy_, model.shared_) == busy_.end()) busy_.push_back(model.shared_);
 }
 
-void ModelHost::step(LoadedModel& model) {
-  for (const std::shared_ptr<Generation>& g : model.active_)
+void ModelHost::step(SharedEngine& shared) {
+  for (const std::shared_ptr<Generation>& g : shared.active)
     if (g->hurry_.exchange(false)) g->run_->answer_now();
   try {
-    model.scheduler_.step();
+    shared.scheduler.step();
   } catch (...) {  // of the forward itself, such as memory: it belongs to nobody alone
-    fail_all(model, std::current_exception());
+    fail_all(shared, std::current_exception());
   }
-  collect(model);
-  HostedModelStats& s = model.stats_;
-  const SchedulerStats& done = model.scheduler_.stats();
-  s.waiting = model.scheduler_.waiting();
-  s.running = model.scheduler_.size() - s.waiting;
-  s.used_pages = model.engine_->pool().used_pages();
-  s.cached_pages = model.engine_->prefixes().pages();
+  collect(shared);
+  HostedModelStats& s = shared.stats;
+  const SchedulerStats& done = shared.scheduler.stats();
+  s.waiting = shared.scheduler.waiting();
+  s.running = shared.scheduler.size() - s.waiting;
+  s.used_pages = shared.engine->pool().used_pages();
+  s.cached_pages = shared.engine->prefixes().pages();
   // Counting goes through all pages of the prefix cache.
-  if (done.forwards % 8 == 0 || model.scheduler_.idle())
-    s.held_pages = s.used_pages - std::min<size_t>(s.used_pages, model.engine_->prefixes().evictable());
+  if (done.forwards % 8 == 0 || shared.scheduler.idle())
+    s.held_pages = s.used_pages - std::min<size_t>(s.used_pages, shared.engine->prefixes().evictable());
   s.preemptions = done.preemptions;
   s.shared_positions = done.shared_positions;
 }
 
-void ModelHost::collect(LoadedModel& model) {
-  for (auto at = model.active_.begin(); at != model.active_.end();) {
+void ModelHost::collect(SharedEngine& shared) {
+  for (auto at = shared.active.begin(); at != shared.active.end();) {
     Generation& g = **at;
     if (!g.run_->done()) {
       ++at;
@@ -245,7 +301,7 @@ void ModelHost::collect(LoadedModel& model) {
     } catch (...) {
       fail(g, std::current_exception());
     }
-    at = model.active_.erase(at);
+    at = shared.active.erase(at);
   }
 }
 
@@ -258,10 +314,10 @@ void ModelHost::fail(Generation& generation, std::exception_ptr error) {
   finished(generation);
 }
 
-void ModelHost::fail_all(LoadedModel& model, const std::exception_ptr& error) {
-  model.scheduler_.clear();
+void ModelHost::fail_all(SharedEngine& shared, const std::exception_ptr& error) {
+  shared.scheduler.clear();
   std::list<std::shared_ptr<Generation>> active;
-  active.swap(model.active_);
+  active.swap(shared.active);
   for (const std::shared_ptr<Generation>& g : active) fail(*g, error);
 }
 

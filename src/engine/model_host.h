@@ -1,7 +1,7 @@
 // The models of a server: loaded when they are first asked for, unloaded when another needs the memory and nobody uses
-// them, read anew when their files have changed; and the one compute thread that answers all requests to all of them, a
-// forward of each in turn. Any thread may call what is here; listeners are called on the compute thread and must not
-// block.
+// them, read anew when their files have changed, adapters over one of them; and the one compute thread that answers all
+// requests to all of them, a forward of each in turn. Any thread may call what is here; listeners are called on the
+// compute thread and must not block.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -17,6 +17,7 @@
 
 #include "engine/answer.h"
 #include "engine/engine.h"
+#include "engine/lora.h"
 #include "engine/scheduler.h"
 
 namespace fathom {
@@ -33,6 +34,9 @@ struct HostedModel {
   std::filesystem::path path;  ///< file or folder
   EngineOptions options;
   std::string chat_template;  ///< another one than the model's own; empty: its own
+  // ---- of a LoRA adapter over another: its name, path and these count, all else is the base's
+  std::string base = {};  ///< the other's name; empty: a model of its own
+  double scale = 1;       ///< of what the adapter adds
 };
 
 /// Hears one answer to its end: exactly one of the two calls comes last.
@@ -64,6 +68,7 @@ class Generation {
   Places places_;
   std::atomic<bool> cancel_ = false, hurry_ = false;
   // ---- of the compute thread
+  bool begun_ = false;
   std::optional<Session> session_;
   std::optional<AnswerRun> run_;
 };
@@ -76,23 +81,39 @@ struct HostedModelStats {
   std::atomic<uint64_t> preemptions = 0, shared_positions = 0;
 };
 
-/// A model in memory. Who holds one keeps it there.
+/// What a model and the adapters over it compute with.
+struct SharedEngine {
+  explicit SharedEngine(std::unique_ptr<Engine> loaded) : engine(std::move(loaded)) {}
+  std::unique_ptr<Engine> engine;
+  HostedModelStats stats;
+  // ---- of the compute thread
+  Scheduler scheduler{*engine, {.share_prefixes = true}};
+  std::list<std::shared_ptr<Generation>> active;
+};
+
+/// A model in memory, or an adapter over one. Who holds one keeps it there.
 class LoadedModel {
  public:
-  LoadedModel(std::string name, std::unique_ptr<Engine> engine) : name_(std::move(name)), engine_(std::move(engine)) {}
+  LoadedModel(std::string name, std::shared_ptr<SharedEngine> shared, LoadedAdapter adapter = {})
+      : name_(std::move(name)), shared_(std::move(shared)), adapter_(std::move(adapter)) {}
   const std::string& name() const { return name_; }  ///< HostedModel's
   /// Of the engine, what any thread may read.
-  const Engine& engine() const { return *engine_; }
-  const HostedModelStats& stats() const { return stats_; }
+  const Engine& engine() const { return *shared_->engine; }
+  const HostedModelStats& stats() const { return shared_->stats; }  ///< with all adapters'
+  /// spec/numerics.md 9; empty where it was not asked for.
+  const std::string& numerics_id() const {
+    return adapter_.adapter ? adapter_.adapter->numerics_id : engine().info().numerics_id;
+  }
+  const std::string& adapter() const { return adapter_.description; }  ///< empty: it is none
+  size_t waiting() const { return waiting_; }  ///< its answers that the compute thread has not seen yet
+  size_t begun() const { return begun_; }      ///< and those it has
 
  private:
   friend class ModelHost;
   const std::string name_;
-  std::unique_ptr<Engine> engine_;
-  HostedModelStats stats_;
-  // ---- of the compute thread
-  Scheduler scheduler_{*engine_, {.share_prefixes = true}};
-  std::list<std::shared_ptr<Generation>> active_;
+  const std::shared_ptr<SharedEngine> shared_;
+  const LoadedAdapter adapter_;
+  std::atomic<size_t> waiting_ = 0, begun_ = 0;
 };
 
 class ModelHost {
@@ -104,7 +125,7 @@ class ModelHost {
     std::function<void(const std::string& name)> on_unloaded = {};
   };
 
-  /// Throws UsageError for two models of one name.
+  /// Throws UsageError for two models of one name, or an adapter over none.
   ModelHost(std::vector<HostedModel> models, Options options);
   /// Cancels what runs.
   ~ModelHost();
@@ -121,8 +142,8 @@ class ModelHost {
   /// If that fails, what is there stays. Null: another model is being loaded. Throws as acquire does, ResourceError
   /// with the numbers where answers need the old one and the new one does not fit beside it, with as large a context.
   std::shared_ptr<LoadedModel> reload(std::string_view name);
-  /// Later requests do not find it in memory; it goes when the last answer that needs it has ended. False: it is not
-  /// there.
+  /// Later requests do not find it in memory, nor the adapters over it; it goes when the last answer that needs it has
+  /// ended. False: it is not there.
   bool unload(std::string_view name);
 
   /// All or none. Throws OverloadedError.
@@ -148,23 +169,28 @@ class ModelHost {
 
   size_t index_of(std::string_view name) const;
   std::shared_ptr<LoadedModel> load(size_t index);
+  std::shared_ptr<LoadedModel> load_over(size_t index, const LoadedModel& base);
+  std::shared_ptr<LoadedModel> acquire_over(size_t index);
+  std::shared_ptr<LoadedModel> found(size_t index);
   EngineOptions options_now(size_t index);
   bool unload_one(size_t rather_not);
+  std::vector<std::shared_ptr<LoadedModel>> take_out(size_t index);
+  bool is_idle(size_t index) const;
   void compute();
   void begin(const std::shared_ptr<Generation>& generation);
-  void step(LoadedModel& model);
-  void collect(LoadedModel& model);
+  void step(SharedEngine& shared);
+  void collect(SharedEngine& shared);
   void fail(Generation& generation, std::exception_ptr error);
-  void fail_all(LoadedModel& model, const std::exception_ptr& error);
+  void fail_all(SharedEngine& shared, const std::exception_ptr& error);
   static void let_go(Generation& generation);
   void finished(Generation& generation);
 
   const std::vector<HostedModel> models_;
   const Options options_;
-  std::mutex loading_;                              // one model at a time is loaded
-  mutable std::mutex mutex_;                        // of slots_, living_ and clock_
-  std::vector<Slot> slots_;                         // as models_
-  std::vector<std::weak_ptr<LoadedModel>> living_;  // and those that left their slots and run to the end
+  std::mutex loading_;                               // one model at a time is loaded
+  mutable std::mutex mutex_;                         // of slots_, living_ and clock_
+  std::vector<Slot> slots_;                          // as models_
+  std::vector<std::weak_ptr<SharedEngine>> living_;  // of the slots, and those that left them and run to the end
   uint64_t clock_ = 0;
 
   std::mutex inbox_mutex_;
@@ -172,9 +198,9 @@ class ModelHost {
   std::deque<std::shared_ptr<Generation>> inbox_;
   bool ends_ = false;
   std::atomic<size_t> places_taken_ = 0;
-  size_t unfinished_ = 0;                           // under inbox_mutex_: answers whose end was not told yet
-  std::vector<std::shared_ptr<LoadedModel>> busy_;  // of the compute thread: models with answers that run
-  std::jthread thread_;                             // last: it uses all of the above
+  size_t unfinished_ = 0;                            // under inbox_mutex_: answers whose end was not told yet
+  std::vector<std::shared_ptr<SharedEngine>> busy_;  // of the compute thread: those with answers that run
+  std::jthread thread_;                              // last: it uses all of the above
 };
 
 }  // namespace fathom

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "engine/adapter_testing.h"
 #include "engine/memory.h"
 #include "tests/testing.h"
 
@@ -277,6 +278,90 @@ TEST_F(Reloads, WhatDoesNotFitBesideTheOldIsRefusedWhileThatIsNeeded) {
   before.reset();
   EXPECT_NE(host.reload("a"), nullptr) << "nobody needed the old one";
   EXPECT_TRUE(watched.expired());
+}
+
+/// Two adapters over one model: "a", "a1" and "a2".
+class Adapters : public ModelHosts {
+ protected:
+  void SetUp() override {
+    ModelHosts::SetUp();
+    if (IsSkipped()) return;
+    const std::unique_ptr<Engine> engine = Engine::load(tiny("a").path, tiny("a").options);
+    for (size_t i = 1; i < 3; ++i) testing::write_random_adapter(folder(i), engine->model(), i);
+  }
+  std::filesystem::path folder(size_t i) const { return folder_.path() / std::to_string(i); }
+  std::vector<HostedModel> models() const {
+    return {tiny("a"), {"a1", folder(1), {}, "", "a"}, {"a2", folder(2), {}, "", "a"}};
+  }
+  /// What the model says with the adapter as its only one; 0: without.
+  std::vector<std::vector<TokenId>> alone(size_t adapter, size_t n) const {
+    HostedModel model = tiny("alone");
+    if (adapter) model.options.adapter = folder(adapter);
+    ModelHost host({model}, {});
+    std::vector<std::vector<TokenId>> out;
+    for (size_t i = 0; i < n; ++i) out.push_back(ask(host, "alone", i, 100, 8).ids);
+    return out;
+  }
+  testing::TempDir folder_;
+};
+
+TEST_F(Adapters, SayBesideEachOtherWhatEachSaysAlone) {
+  constexpr size_t kEach = 6;
+  const std::string names[] = {"a", "a1", "a2"};
+  std::vector<std::vector<TokenId>> want[] = {alone(0, kEach), alone(1, kEach), alone(2, kEach)};
+  EXPECT_NE(want[0], want[1]);
+  EXPECT_NE(want[1], want[2]);
+  ModelHost host(models(), {});
+  for (const bool again : {false, true}) {
+    std::vector<std::jthread> threads;
+    for (size_t m = 0; m < 3; ++m)
+      threads.emplace_back([&, m] {
+        for (size_t i = 0; i < kEach; ++i)
+          EXPECT_EQ(ask(host, names[m], i, 100, 8).ids, want[m][i]) << names[m] << again;
+      });
+    threads.clear();
+    EXPECT_NE(host.reload("a"), nullptr);
+  }
+  EXPECT_EQ(&host.acquire("a")->engine(), &host.acquire("a2")->engine()) << "one engine";
+  EXPECT_NE(host.acquire("a1")->numerics_id(), host.acquire("a2")->numerics_id());
+}
+
+TEST_F(Adapters, ShareNoPages) {
+  ModelHost host(models(), {});
+  for (const char* name : {"a", "a1", "a2"}) {
+    EXPECT_EQ(ask(host, name, 1, 150, 4).stats.cached_tokens, 0u) << name;
+    EXPECT_GT(ask(host, name, 1, 150, 4).stats.cached_tokens, 100u) << name << " shares its own";
+  }
+}
+
+TEST_F(Adapters, ComeAndGoWithTheirModel) {
+  ModelHost host(models(), {});
+  const std::shared_ptr<LoadedModel> one = host.acquire("a1");
+  EXPECT_NE(host.loaded("a"), nullptr);
+  EXPECT_EQ(host.acquire("a1"), one) << "loaded once";
+  EXPECT_NE(host.reload("a1"), one);
+  EXPECT_EQ(&host.acquire("a1")->engine(), &one->engine()) << "of the same model";
+  EXPECT_TRUE(host.unload("a1"));
+  EXPECT_NE(host.loaded("a"), nullptr);
+  host.acquire("a2");
+  EXPECT_TRUE(host.unload("a"));
+  EXPECT_EQ(host.loaded("a2"), nullptr);
+  EXPECT_NE(&host.acquire("a1")->engine(), &one->engine());
+  EXPECT_THROW(ModelHost({tiny("a"), {"b", folder(1), {}, "", "c"}}, {}), UsageError);
+  ModelHost broken({tiny("a"), {"b", folder_.path(), {}, "", "a"}}, {});
+  EXPECT_THROW(broken.acquire("b"), Error);
+  EXPECT_EQ(ask(broken, "a", 1, 10, 5).ids.size(), 5u);
+}
+
+TEST_F(Adapters, ScaleWhatTheyAdd) {
+  std::vector<HostedModel> list = models();
+  list[1].scale = 0, list[2].scale = 0.5;
+  ModelHost host(list, {});
+  const auto none = alone(0, 3), whole = alone(2, 3);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(ask(host, "a1", i, 100, 8).ids, none[i]);
+    EXPECT_NE(ask(host, "a2", i, 100, 8).ids, whole[i]);
+  }
 }
 
 TEST_F(ModelHosts, AHostThatEndsTellsThoseThatWait) {

@@ -163,6 +163,13 @@ void Scheduler::take_prompts() {
     if (prompts_[i]->admitted) give(*prompts_[i], room);
 }
 
+/// The rows of one adapter stand together, so that its matrices are read once.
+void Scheduler::group_by_adapter() {
+  const auto adapter = [](const Part& p) { return p.running->session().adapter(); };
+  const auto before = [&](const Part& a, const Part& b) { return std::less<>()(adapter(a), adapter(b)); };
+  if (!std::ranges::is_sorted(parts_, before)) std::ranges::stable_sort(parts_, before);
+}
+
 /// The guesses that pay, the likeliest first; they take pages that nobody waits for.
 void Scheduler::take_drafts() {
   candidates_.clear(), chances_.clear();
@@ -185,13 +192,23 @@ void Scheduler::take_drafts() {
     if (p.drafted != 0 && !p.running->session().kv().reserve(p.rows())) p.drafted = 0;
 }
 
+void Scheduler::lay_adapter(Running& running, size_t row, size_t rows) {
+  const Adapter* adapter = running.session().adapter();
+  if (!adapter) return;
+  if (!adapter_rows_.empty() && adapter_rows_.back().adapter == adapter)
+    adapter_rows_.back().rows += rows;
+  else
+    adapter_rows_.push_back({row, rows, adapter});
+}
+
 void Scheduler::lay_rows() {
-  rows_.clear(), ids_.clear(), positions_.clear();
+  rows_.clear(), adapter_rows_.clear(), ids_.clear(), positions_.clear();
   for (Part& p : parts_) {
     Session& s = p.running->session();
     p.row = ids_.size();
     p.running->on_step();
     rows_.push_back({p.row, p.rows(), p.position, s.kv().pages()});
+    lay_adapter(*p.running, p.row, p.rows());
     for (size_t i = 0; i < p.rows(); ++i) {
       ids_.push_back(i < p.pending ? s.tokens()[p.position + i] : p.guesses[i - p.pending].id);
       positions_.push_back(static_cast<int32_t>(p.position + i));
@@ -222,9 +239,11 @@ bool Scheduler::run_forward() {
     first->running->on_pool_full();
     return true;
   }
+  group_by_adapter();
   take_drafts();
   lay_rows();
   Context ctx = engine_.context();
+  ctx.adapter_rows = adapter_rows_;
   const std::function<bool()> stop = [this] { return mostly_cancelled(); };
   ctx.stop = &stop;
   const Tensor hidden =
@@ -310,12 +329,14 @@ void Scheduler::verify(Part& part, std::span<const float> logits) {
 /// The module at every position that the step has made sure of, so that its cache has no holes: position i reads token
 /// i + 1, which is there, pending or just drawn.
 void Scheduler::run_mtp(Context& ctx, const Tensor& hidden) {
-  rows_.clear(), ids_.clear(), positions_.clear(), wanted_rows_.clear(), last_rows_.clear(), guessing_.clear();
+  rows_.clear(), adapter_rows_.clear(), ids_.clear(), positions_.clear();
+  wanted_rows_.clear(), last_rows_.clear(), guessing_.clear();
   for (const Part& p : parts_) {
     Session& s = p.running->session();
     if (p.running->done() || !p.running->wants_mtp() || s.mtp_cached() != p.position) continue;
     const size_t row = ids_.size(), n = s.cached() - p.position;
     rows_.push_back({row, n, p.position, s.kv().pages()});
+    lay_adapter(*p.running, row, n);
     for (size_t i = 0; i < n; ++i) {
       ids_.push_back(s.tokens()[p.position + i + 1]);
       positions_.push_back(static_cast<int32_t>(p.position + i));
@@ -329,6 +350,7 @@ void Scheduler::run_mtp(Context& ctx, const Tensor& hidden) {
   if (ids_.empty()) return;
   const Tensor h = ctx.make(DType::kF32, {ids_.size(), hidden.shape().back()});
   ctx.backend.gather_rows(h, hidden, view_of_ids(wanted_rows_));
+  ctx.adapter_rows = adapter_rows_;
   const Tensor out =
       engine_.model().mtp_forward(ctx, {view_of_ids(ids_), {}, view_of_ids(positions_), rows_}, h, engine_.kv_layout());
   if (guessing_.empty()) return;

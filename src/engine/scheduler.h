@@ -1,7 +1,8 @@
 // Continuous batching: every step takes the next token of all sequences that answer, beside them a part of the prompts
 // that are still to be read, at most a chunk in all, and behind them guesses of the next tokens; runs one forward, and
 // hands each sequence that is complete the logits of its last token, and of its guesses for as long as they were right.
-// Sequences that begin alike share the pages of what they have in common. Where the pool has no page left, those come
+// Sequences that begin alike share the pages of what they have in common; those with an adapter of their own run beside
+// those without, and share the weights. Where the pool has no page left, those come
 // first that have the higher priority or were here earlier; the last gives its pages back, waits, and is computed
 // again. A sequence's bits depend on nothing of this (law 2). One thread, but for what says otherwise.
 #pragma once
@@ -123,8 +124,10 @@ class Scheduler {
   bool make_room(Entry& entry, size_t n);
   void preempt(Entry& entry);
   size_t prompt_rows() const;
+  void group_by_adapter();
   void take_drafts();
   void lay_rows();
+  void lay_adapter(Running& running, size_t row, size_t rows);
   bool mostly_cancelled() const;
   void hand_out(Context& ctx, const Tensor& hidden);
   void hand_out_prompt(const Tensor& hidden, const Part& part);
@@ -141,6 +144,7 @@ class Scheduler {
   std::vector<std::pair<double, Part*>> candidates_;
   std::vector<double> chances_;
   std::vector<SequenceRows> rows_;
+  std::vector<AdapterRows> adapter_rows_;
   std::vector<int32_t> ids_, positions_, wanted_rows_, last_rows_;
   std::vector<Running*> guessing_;
   std::vector<Entry*> prompts_;

@@ -1,8 +1,11 @@
-// Law 2 under random schedules: sequences that come and go, share beginnings, have priorities, are guessed, cancelled
-// in mid-forward and preempted in pools that are too small, say what each says alone, bit for bit. A failure names its
-// seed, and FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=S replays it; tools/simulate_schedules.sh runs 100,000.
+// Law 2 under random schedules: sequences that come and go, share beginnings, have adapters of their own or none, have
+// priorities, are guessed, cancelled in mid-forward and preempted in pools that are too small, say what each says
+// alone, bit for bit. A failure names its seed, and FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=S replays it;
+// tools/simulate_schedules.sh runs 100,000.
 #include <cstdlib>
 
+#include "engine/adapter_testing.h"
+#include "engine/lora.h"
 #include "engine/scheduler.h"
 #include "sampling/sampler.h"
 #include "tests/testing.h"
@@ -21,6 +24,7 @@ struct Request {
   uint64_t seed = 0;
   size_t arrives = 0;  // after this many steps
   int priority = 0;
+  size_t adapter = 0;                // which one; 0: none
   double right = 0;                  // share of the guesses that are right; 0: no guesses
   bool mtp = false;                  // it wants the module's guesses
   size_t cancel_after = SIZE_MAX;    // times that it is asked whether it is cancelled
@@ -30,8 +34,9 @@ struct Request {
 
 class Sequence final : public Running {
  public:
-  Sequence(Engine& engine, const Request& request, uint64_t guesses)
-      : session_(engine.pool()),
+  Sequence(Engine& engine, const Request& request, uint64_t guesses,
+           std::shared_ptr<const SequenceAdapter> adapter = nullptr)
+      : session_(engine.pool(), {}, std::move(adapter)),
         sampler_({.temperature = 1, .top_p = 1, .seed = request.seed}, engine.config().vocab_size),
         request_(request),
         random_(guesses) {
@@ -89,30 +94,44 @@ class Sequence final : public Running {
 
 class Schedules : public ::testing::TestWithParam<const char*> {
  protected:
-  static constexpr size_t kEngines = 12, kContext = 256;
+  static constexpr size_t kEngines = 12, kContext = 256, kAdapters = 2;
 
   void SetUp() override {
     if (!std::filesystem::exists(testing::golden_dir() / "models" / GetParam()))
       GTEST_SKIP() << "needs golden model " << GetParam();
-    alone_ = open(512, 1, 1);
+    alone_.push_back(open(512, 1, 1));
+    for (size_t i = 1; i <= kAdapters; ++i) {
+      testing::write_random_adapter(adapter(i), alone_[0]->model(), i);
+      alone_.push_back(open(512, 1, 1, adapter(i)));
+    }
     std::mt19937_64 random(7);
-    for (size_t i = 0; i < kEngines; ++i)
+    for (size_t i = 0; i < kEngines; ++i) {
       engines_.push_back(open(1 + random() % (i % 2 ? 40 : 200), 1 + i % 3, i % 4 == 3 ? 6 : 1));
+      adapters_.push_back({nullptr});
+      for (size_t a = 1; a <= kAdapters; ++a)
+        adapters_.back().push_back(load_adapter(*engines_.back(), adapter(a)).adapter);
+    }
   }
 
-  std::unique_ptr<Engine> open(size_t chunk, size_t threads, size_t sequences) const {
+  std::filesystem::path adapter(size_t i) const { return folder_.path() / std::to_string(i); }
+
+  static std::unique_ptr<Engine> open(size_t chunk, size_t threads, size_t sequences,
+                                      const std::filesystem::path& adapter = {}) {
     return Engine::load(testing::golden_dir() / "models" / GetParam(), {.profile = Profile::kExact,
                                                                         .threads = threads,
                                                                         .ctx = kContext,
                                                                         .sequences = sequences,
-                                                                        .prefill_chunk = chunk});
+                                                                        .prefill_chunk = chunk,
+                                                                        .adapter = adapter});
   }
 
+  /// On an engine whose only adapter it is, as `fathom run --adapter` has it.
   void run_alone(Request& request) {
     Request plain = request;
     plain.cancel_after = SIZE_MAX, plain.right = 0, plain.mtp = false;
-    Sequence sequence(*alone_, plain, 0);
-    Scheduler scheduler(*alone_);
+    Engine& engine = *alone_[request.adapter];
+    Sequence sequence(engine, plain, 0);
+    Scheduler scheduler(engine);
     scheduler.add(sequence);
     while (!sequence.done()) scheduler.step();
     request.tokens = sequence.tokens(), request.logits = sequence.logits();
@@ -142,6 +161,7 @@ class Schedules : public ::testing::TestWithParam<const char*> {
       r.priority = random() % 4 == 0 ? static_cast<int>(random() % 3) - 1 : 0;
       r.right = random() % 2 ? 0.7 : 0;
       r.mtp = random() % 2 != 0;
+      r.adapter = random() % (kAdapters + 2) % (kAdapters + 1);
       if (random() % 5 == 0) r.cancel_after = random() % 40;
       run_alone(r);
     }
@@ -152,7 +172,8 @@ class Schedules : public ::testing::TestWithParam<const char*> {
     SCOPED_TRACE(cat("FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=", seed));
     std::mt19937_64 random(seed);
     const std::vector<Request> requests = random_requests(random);
-    Engine& engine = *engines_[random() % kEngines];
+    const size_t which = random() % kEngines;
+    Engine& engine = *engines_[which];
     engine.prefixes().clear();
     Scheduler scheduler(engine, {.share_prefixes = random() % 5 != 0});
     std::vector<std::unique_ptr<Sequence>> running(requests.size());
@@ -160,7 +181,7 @@ class Schedules : public ::testing::TestWithParam<const char*> {
       ASSERT_LT(step, 20000u) << "it comes to an end";
       for (size_t i = 0; i < requests.size(); ++i) {
         if (requests[i].arrives == step) {
-          running[i] = std::make_unique<Sequence>(engine, requests[i], seed + i);
+          running[i] = std::make_unique<Sequence>(engine, requests[i], seed + i, adapters_[which][requests[i].adapter]);
           scheduler.add(*running[i]);
         }
       }
@@ -177,8 +198,10 @@ class Schedules : public ::testing::TestWithParam<const char*> {
     shared_ += scheduler.stats().shared_positions;
   }
 
-  std::unique_ptr<Engine> alone_;
+  testing::TempDir folder_;
+  std::vector<std::unique_ptr<Engine>> alone_;  // by adapter
   std::vector<std::unique_ptr<Engine>> engines_;
+  std::vector<std::vector<std::shared_ptr<const SequenceAdapter>>> adapters_;  // of each engine
   size_t preemptions_ = 0, stopped_ = 0, shared_ = 0;
 };
 

@@ -25,7 +25,7 @@ const PageKey& Session::page_key(const PrefixCache& prefixes, size_t index) {
   check((index + 1) * kPagePositions <= tokens_.size(), "only whole pages have keys");
   while (keys_.size() <= index)
     keys_.push_back(
-        prefixes.key(keys_.empty() ? PageKey{} : keys_.back(), page_ids(keys_.size(), kPagePositions), salt_));
+        prefixes.key(keys_.empty() ? PageKey{} : keys_.back(), page_ids(keys_.size(), kPagePositions), scope_));
   return keys_[index];
 }
 
@@ -47,7 +47,7 @@ size_t Session::adopt(PrefixCache& prefixes) {
     // A begun page is copied before it is written into: without room for that, sharing it would only be in the way.
     if (!prefixes.ensure_free_page()) break;
     const PrefixCache::Found part =
-        prefixes.find_part(key_before(prefixes, index), salt_, page_ids(index, std::min(left, kPagePositions)));
+        prefixes.find_part(key_before(prefixes, index), scope_, page_ids(index, std::min(left, kPagePositions)));
     if (!part.page) break;
     take(part);
   }
@@ -58,7 +58,7 @@ void Session::keep(PrefixCache& prefixes, bool tail) {
   const auto keep_page = [&](size_t index, size_t n) {
     const bool mtp = mtp_cached_ >= index * kPagePositions + n;
     std::byte* own = kv_.pages()[index];
-    std::byte* kept = prefixes.keep(key_before(prefixes, index), salt_, page_ids(index, n), own, mtp);
+    std::byte* kept = prefixes.keep(key_before(prefixes, index), scope_, page_ids(index, n), own, mtp);
     if (kept && kept != own) kv_.exchange(index, kept);
   };
   for (; kept_pages_ < cached() / kPagePositions; ++kept_pages_) keep_page(kept_pages_, kPagePositions);

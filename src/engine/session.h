@@ -1,26 +1,40 @@
-// One timeline: its tokens, and the KV cache of a prefix of them. Owned by whoever talks; changed on the compute
-// thread.
+// One timeline: its tokens, the adapter that reads and continues them, and the KV cache of a prefix of them. Owned by
+// whoever talks; changed on the compute thread.
 #pragma once
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cache/kv_cache.h"
 #include "cache/prefix_cache.h"
+#include "ops/adapter.h"
 #include "text/tokenizer_spec.h"
 
 namespace fathom {
 
+/// An adapter that some sequences of an engine have, and others not.
+struct SequenceAdapter {
+  std::shared_ptr<const Adapter> weights;  ///< never null
+  std::string numerics_id;                 ///< of the engine with it (spec/numerics.md 9)
+  SequenceAdapter(std::shared_ptr<const Adapter> w, std::string id)
+      : weights(std::move(w)), numerics_id(std::move(id)) {}
+};
+
 class Session {
  public:
-  /// `salt`: whose texts it may share pages with (spec/numerics.md 6).
-  explicit Session(KvPool& pool, std::string salt = {}) : kv_(pool), salt_(std::move(salt)) {}
+  /// `salt`: whose texts it may share pages with (spec/numerics.md 6). `adapter`: null: none of its own.
+  explicit Session(KvPool& pool, std::string salt = {}, std::shared_ptr<const SequenceAdapter> adapter = nullptr)
+      : kv_(pool),
+        adapter_(std::move(adapter)),
+        scope_{std::move(salt), adapter_ ? adapter_->numerics_id : std::string()} {}
 
   const std::vector<TokenId>& tokens() const { return tokens_; }
   size_t cached() const { return kv_.length(); }
   /// Tokens that no forward has seen yet.
   size_t pending() const { return tokens_.size() - kv_.length(); }
   KvSequence& kv() { return kv_; }
+  const Adapter* adapter() const { return adapter_ ? adapter_->weights.get() : nullptr; }  ///< null: none of its own
   /// Leading positions that the cache also holds for the MTP module; beyond cached() they mean nothing. Where a text
   /// parts from the one before (set_tokens, adopt), the last of them has seen the old next token: the module guesses a
   /// little worse for it, and nothing else depends on it.
@@ -52,7 +66,8 @@ class Session {
 
   std::vector<TokenId> tokens_;
   KvSequence kv_;
-  std::string salt_;
+  std::shared_ptr<const SequenceAdapter> adapter_;
+  PageScope scope_;
   size_t mtp_cached_ = 0;
   std::vector<PageKey> keys_;  // of the first whole pages, as far as they were asked for
   size_t kept_pages_ = 0;      // of which the prefix cache knows

@@ -10,14 +10,13 @@ namespace {
 constexpr size_t kScaleBlock = 128;  // spec/models.md 8.2
 size_t blocks_of(size_t n) { return n / kScaleBlock + (n % kScaleBlock != 0); }
 
-/// The scales as f32: some files store them as bf16.
+/// The scales as f32: some files store them as bf16. A copy, for a weight in memory looks at its file no more.
 Tensor read_scales(std::string_view name, const Located& weight, const Located& scales) {
   const Shape& w = weight.shape();
   if (w.rank() != 2) throw Error(cat("tensor ", name, ": expected an FP8 matrix, found shape ", w));
   const Tensor stored = scales.tensor();
   require_shape(cat(name, "_scale_inv"), stored, {blocks_of(w[0]), blocks_of(w[1])});
-  if (stored.dtype() == DType::kF32) return stored;
-  if (stored.dtype() != DType::kBF16)
+  if (stored.dtype() != DType::kF32 && stored.dtype() != DType::kBF16)
     throw Error(cat("tensor ", name, "_scale_inv: expected F32 or BF16, found ", stored.dtype()));
   return dequantize(stored);
 }

@@ -1,6 +1,6 @@
-// LoRA: a low-rank addition to the linears of a frozen model. ops/linear.cc looks the adapter of the context up for
-// each weight; models/adapter.h makes one from a file, train/adapter_masters.h trains one. Immutable once filled: any
-// number of threads may read it. Source: arXiv:2106.09685.
+// LoRA: a low-rank addition to the linears of a frozen model. ops/linear.cc looks the context's adapter up for each
+// weight, or those of its rows; models/adapter.h makes one from a file, train/adapter_masters.h trains one. Immutable
+// once filled: any number of threads may read it. Source: arXiv:2106.09685.
 #pragma once
 #include <string>
 
@@ -35,9 +35,10 @@ class Adapter {
   NameMap<LowRank> low_ranks_;
 };
 
-/// y += scale * (B (A x)) for all rows: x [T, K], y [T, O], which a linear of x made. A and B read the unquantised
-/// input, each as one chain; the product with scale is rounded before it is added (spec/numerics.md 5). With a tape, A
-/// and B get gradients.
-void add_low_rank(Context& ctx, const Tensor& y, const LinearInput& x, const LowRank& low_rank);
+/// y += scale * (B (A x)) with what the context's adapter has for the weight of this name, or with what the adapters of
+/// its rows have for theirs: x [T, K], y [T, O], which a linear of x made. A and B read the unquantised input, each as
+/// one chain; the product with scale is rounded before it is added (spec/numerics.md 5): a row gets the same bits
+/// whoever else is in the batch. With a tape, A and B get gradients.
+void add_low_ranks(Context& ctx, const Tensor& y, const LinearInput& x, const std::string& weight);
 
 }  // namespace fathom

@@ -90,6 +90,27 @@ TEST(AdapterTest, SameBitsAloneOrInABatchOnAnyThreads) {
   EXPECT_EQ(0, std::memcmp(all[0].bytes(), all[1].bytes(), all[0].size_bytes()));
 }
 
+TEST(AdapterTest, RowsWithAdaptersOfTheirOwnGetTheBitsOfEachAlone) {
+  const Tensor x = random_f32({11, kIn}, 1);
+  const Adapter one = adapter_of(random_f32({kRank, kIn}, 2), random_f32({kOut, kRank}, 3));
+  const Adapter other = adapter_of(random_f32({5, kIn}, 4), random_f32({kOut, 5}, 5));
+  const Adapter elsewhere = adapter_of(random_f32({5, kIn}, 4), random_f32({kOut, 5}, 5), "v");
+  const AdapterRows parts[] = {{1, 3, &one}, {6, 2, &elsewhere}, {8, 3, &other}};
+  const Adapter* of_row[] = {nullptr, &one, &one, &one, nullptr, nullptr, nullptr, nullptr, &other, &other, &other};
+  const Weight f32("w", random_f32({kOut, kIn}, 5)), q8("w", random_q8(kOut, 6));
+  for (const size_t threads : {1, 3})
+    for (const Profile profile : {Profile::kExact, Profile::kInt8})
+      for (const Weight* w : {&f32, &q8}) {
+        const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
+        Context ctx{.backend = *backend, .profile = profile, .adapter_rows = parts};
+        const Tensor y = linear(ctx, x, *w);
+        for (size_t t = 0; t < x.rows(); ++t) {
+          Context alone{.backend = *backend, .profile = profile, .adapter = of_row[t]};
+          EXPECT_EQ(0, std::memcmp(linear(alone, x.slice(t, 1), *w).bytes(), y.slice(t, 1).bytes(), kOut * 4)) << t;
+        }
+      }
+}
+
 /// A feed-forward with two of its three linears adapted; `again` runs it as activation checkpointing does.
 class AdapterGradients : public ::testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(KeptAndComputedAgain, AdapterGradients, ::testing::Bool());

@@ -50,6 +50,12 @@ struct ExpertLoad {
 
 class Adapter;
 
+/// Rows [row, row + rows) of a batch are of a sequence, or several, with this adapter.
+struct AdapterRows {
+  size_t row = 0, rows = 0;
+  const Adapter* adapter = nullptr;  ///< never null
+};
+
 /// What a training step wants of a forward beside the tape.
 struct TrainingPass {
   double balance_weight = 0;  ///< of a sequence's balance loss: alpha / sequences of the step; 0: none
@@ -71,6 +77,8 @@ struct Context {
   TrainingPass* training = nullptr;  ///< null at inference
   /// Of all rows; null: none. With a tape it is what is trained, and every other weight is frozen.
   const Adapter* adapter = nullptr;
+  /// Instead: of some rows of the batch that a forward runs, each at most once; at inference.
+  std::span<const AdapterRows> adapter_rows = {};
   /// Asked before every layer whether the forward is still wanted; null: it is.
   const std::function<bool()>* stop = nullptr;
 

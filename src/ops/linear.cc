@@ -78,8 +78,7 @@ void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses
   for (size_t i = 0; i < uses.size(); ++i) {
     if (uses[i].bias) ctx.backend.add_bias(ys[i], *uses[i].bias);
     if (ctx.tape) record(ctx, ys[i], x.x(), uses[i]);
-    const LowRank* low_rank = ctx.adapter ? ctx.adapter->find(uses[i].w->name()) : nullptr;
-    if (low_rank) add_low_rank(ctx, ys[i], x, *low_rank);
+    add_low_ranks(ctx, ys[i], x, uses[i].w->name());
   }
 }
 

@@ -25,7 +25,7 @@ class LinearInput {
 };
 
 /// y[t, o] = sum over k of w[o, k] x[t, k] (+ bias[o]): [T, K] -> [T, O] f32. Order of sums and rounding by profile:
-/// spec/numerics.md 2 to 4; the bias is added once, after, and then what the context's adapter has for w
+/// spec/numerics.md 2 to 4; the bias is added once, after, and then what the context's adapters have for w
 /// (ops/adapter.h). `bias` null: none.
 /// Throws Error if K differs or the bias is not [O].
 Tensor linear(Context& ctx, const LinearInput& x, const Weight& w, const Tensor* bias = nullptr);
