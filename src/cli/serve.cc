@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <thread>
 
 #include "base/error.h"
@@ -25,7 +27,7 @@ namespace fathom {
 namespace {
 
 struct ServeCommand {
-  std::vector<std::string> models, aliases;
+  std::vector<std::string> models, aliases, adapters;
   std::string template_file;
   bool lazy = false, open = false;
 };
@@ -65,6 +67,23 @@ std::vector<ModelAlias> aliases_of(const ServeCommand& command, const std::vecto
   return out;
 }
 
+/// NAME=FOLDER or NAME=FOLDER:SCALE, over the model `base`.
+HostedModel read_adapter(const std::string& text, const std::string& base) {
+  const size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
+    throw UsageError(cat("--lora: expected NAME=FOLDER or NAME=FOLDER:SCALE, found '", text, "'"));
+  HostedModel out{text.substr(0, equals), text.substr(equals + 1), {}, "", base};
+  const std::string path = out.path.string();
+  const size_t colon = path.rfind(':');
+  if (colon == std::string::npos || std::filesystem::exists(out.path)) return out;
+  const char *from = path.data() + colon + 1, *to = path.data() + path.size();
+  const auto [end, error] = std::from_chars(from, to, out.scale);
+  if (error != std::errc() || end != to || !std::isfinite(out.scale))
+    throw UsageError(cat("--lora: expected a number behind the last ':', found '", text, "'"));
+  out.path = path.substr(0, colon);
+  return out;
+}
+
 std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settings& settings) {
   std::vector<HostedModel> out;
   for (const std::string& model : command.models) {
@@ -75,6 +94,9 @@ std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settin
     if (!command.template_file.empty()) hosted.chat_template = read_text_file(command.template_file, 1 << 22);
     out.push_back(std::move(hosted));
   }
+  if (!command.adapters.empty() && settings.text("adapter"))
+    throw UsageError("--lora: expected no --adapter beside it, which is for every answer");
+  for (const std::string& text : command.adapters) out.push_back(read_adapter(text, out.front().name));
   return out;
 }
 
@@ -110,6 +132,10 @@ std::shared_ptr<Database> open_store(const Settings& settings) {
 }
 
 void describe(const LoadedModel& model) {
+  if (!model.adapter().empty()) {
+    print_err(sanitized(cat(model.name(), ": adapter ", model.adapter())) + "\n");
+    return;
+  }
   const EngineInfo& info = model.engine().info();
   const size_t pages = model.engine().pool_bytes() / std::max<uint64_t>(model.engine().kv_layout().page_bytes, 1);
   for (const std::string& note : info.notes) print_err(sanitized(cat("note: ", note)) + "\n");
@@ -161,7 +187,8 @@ int serve(const ServeCommand& command, const Settings& settings) {
   HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
     api.handle(std::move(request), std::move(responder));
   });
-  if (!command.lazy) host.acquire(first);
+  for (const HostedModel& m : host.models())
+    if (!command.lazy && (m.name == first || m.base == first)) host.acquire(m.name);
   bar.reset();
   api.count_http(server);
   server.start();
@@ -194,7 +221,12 @@ void add_serve(CLI::App& app, Invocation& invocation) {
       ->add_option("MODEL", options->models,
                    "GGUF files, Hugging Face folders, or OWNER/NAME; the first is the default")
       ->required();
-  command->add_option("--alias", options->aliases, "another name: NAME=MODEL, NAME=MODEL:think or :plain")->expected(1);
+  command->add_option("--alias", options->aliases, "another name: NAME=MODEL, NAME=MODEL:think or :plain")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--lora", options->adapters,
+                   "a LoRA adapter over the first model, as a model of its own: NAME=FOLDER or NAME=FOLDER:SCALE")
+      ->allow_extra_args(false);
   command->add_option("--template", options->template_file, "a Jinja file instead of the models' chat templates");
   command->add_flag("--open", options->open,
                     "show the assistant in the desktop's browser, and no line for each request");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <utility>
 
 #include "base/json.h"
@@ -116,7 +117,9 @@ struct Shown {
 };
 
 /// What the models hold and do now.
-void write_state(Page& page, const std::vector<Shown>& models) {
+void write_state(Page& page, const std::vector<Shown>& all) {
+  std::vector<Shown> models;  // adapters share the engine of theirs
+  std::ranges::copy_if(all, std::back_inserter(models), [](const Shown& m) { return m.hosted.base.empty(); });
   const auto of_stats = [&](std::string_view name, std::string_view type, std::string_view help,
                             const std::function<double(const LoadedModel&)>& value) {
     page.family(name, type, help);
@@ -144,8 +147,19 @@ void write_state(Page& page, const std::vector<Shown>& models) {
       page.sample(cat(m.labels, ",block_size=\"", kPagePositions, "\",num_gpu_blocks=\"", max_pages(*m.loaded), "\""),
                   1);
   page.family("vllm:lora_requests_info", "gauge", "Adapters of running and waiting answers.");
-  for (const Shown& m : models)
-    page.sample(cat(m.labels, R"(,running_lora_adapters="",waiting_lora_adapters="",max_lora="0")"), 1);
+  for (const Shown& m : models) {
+    std::string running, waiting;
+    size_t n = 0;
+    for (const Shown& a : all) {
+      if (a.hosted.base != m.hosted.name) continue;
+      ++n;
+      if (a.loaded && a.loaded->begun() != 0) running += (running.empty() ? "" : ",") + a.hosted.name;
+      if (a.loaded && a.loaded->waiting() != 0) waiting += (waiting.empty() ? "" : ",") + a.hosted.name;
+    }
+    page.sample(cat(m.labels, ",", label("running_lora_adapters", running), ",",
+                    label("waiting_lora_adapters", waiting), ",max_lora=\"", n, "\""),
+                1);
+  }
 }
 
 void write_answers(Page& page, const std::vector<Shown>& models) {

@@ -204,7 +204,7 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
 const HostedModel& Api::hosted(const std::string& name) const {
   const auto found = std::ranges::find(host_.models(), name, &HostedModel::name);
   check(found != host_.models().end(), "a model that the host has");
-  return *found;
+  return found->base.empty() ? *found : hosted(found->base);
 }
 
 std::string Api::own_name(const std::string& name, std::optional<bool>& thinking) const {
@@ -288,17 +288,18 @@ void Api::rerank(const HttpServerRequest& request, const std::shared_ptr<Respond
 void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   if (is_anthropic(request)) return anthropic_models(request, responder);
   json::array list;
-  const auto add = [&](const std::string& name, const std::string& root) {
+  const auto add = [&](const std::string& name, const std::string& root, const std::string& base) {
     const std::shared_ptr<LoadedModel> model = host_.loaded(root);
     json::object entry{{"id", name}, {"object", "model"}, {"created", 0}, {"owned_by", "fathom"}};
     if (name != root) entry["root"] = root;
+    if (!base.empty()) entry["parent"] = base;
     entry["loaded"] = model != nullptr;
     entry["status"] = json::object{{"value", model ? "loaded" : "unloaded"}};  // llama-server's
     if (model) entry["max_model_len"] = model->engine().info().ctx;
     list.push_back(std::move(entry));
   };
-  for (const HostedModel& m : host_.models()) add(m.name, m.name);
-  for (const ModelAlias& a : options_.aliases) add(a.name, a.model);
+  for (const HostedModel& m : host_.models()) add(m.name, m.name, m.base);
+  for (const ModelAlias& a : options_.aliases) add(a.name, a.model, "");
   const std::string_view path = bare(request.path);
   if (path == "/models") return send_json(*responder, json::object{{"object", "list"}, {"data", std::move(list)}});
   const std::string_view name = path.substr(std::string_view("/models/").size());

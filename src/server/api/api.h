@@ -76,6 +76,7 @@ class Api {
   std::string own_name(const std::string& name, std::optional<bool>& thinking) const;
   /// That model, loaded.
   std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);
+  /// The host's model of this name, whose files are to be looked at: of an adapter its base.
   const HostedModel& hosted(const std::string& name) const;
   void run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
            const MakeReply& make_reply);

@@ -216,7 +216,7 @@ void Api::ollama_embed(const HttpServerRequest& request, const std::shared_ptr<R
 
 void Api::ollama_tags(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   json::array list;
-  for (const HostedModel& m : host_.models()) list.push_back(list_entry(m, m.name));
+  for (const HostedModel& m : host_.models()) list.push_back(list_entry(hosted(m.name), m.name));
   for (const ModelAlias& a : options_.aliases) list.push_back(list_entry(hosted(a.model), a.name));
   send_json(*responder, json::object{{"models", std::move(list)}});
 }
@@ -226,7 +226,7 @@ void Api::ollama_ps(const HttpServerRequest&, const std::shared_ptr<Responder>& 
   for (const HostedModel& m : host_.models()) {
     const std::shared_ptr<LoadedModel> model = host_.loaded(m.name);
     if (!model) continue;
-    json::object entry = list_entry(m, m.name);
+    json::object entry = list_entry(hosted(m.name), m.name);
     const EngineInfo& info = model->engine().info();
     entry["size"] = info.weight_bytes + model->engine().pool_bytes();
     entry["size_vram"] = 0;

@@ -156,7 +156,7 @@ class OpenAiReply : public Reply {
   virtual void add_prompt(json::object& /*reply*/, const std::vector<Answer>& /*answers*/) {}
 
   json::object head(const std::string& object) const {
-    const std::string& numerics = context_.loaded->engine().info().numerics_id;
+    const std::string& numerics = context_.loaded->numerics_id();
     return {{"id", context_.id},
             {"object", object},
             {"created", context_.created},
