@@ -157,7 +157,8 @@ class Schedules : public ::testing::TestWithParam<const char*> {
       const std::vector<TokenId> more = ids(1 + random() % 60);
       r.prompt.insert(r.prompt.end(), more.begin(), more.end());
       r.prompt.resize(std::min<size_t>(r.prompt.size(), 220));
-      r.n = 1 + random() % 12, r.seed = random(), r.arrives = random() % 20;
+      r.n = 1 + random() % (random() % 2 ? 12 : 36), r.seed = random(),
+      r.arrives = random() % 20;  // some outgrow their pages
       r.priority = random() % 4 == 0 ? static_cast<int>(random() % 3) - 1 : 0;
       r.right = random() % 2 ? 0.7 : 0;
       r.mtp = random() % 2 != 0;
