@@ -26,14 +26,16 @@ constexpr FileType kTypes[] = {{".html", "text/html; charset=utf-8", true},
                                {".css", "text/css; charset=utf-8", true},
                                {".json", "application/json", true},
                                {".webmanifest", "application/manifest+json", true},
+                               {".txt", "text/plain; charset=utf-8", true},
                                {".svg", "image/svg+xml", true},
                                {".png", "image/png", false},
                                {".woff2", "font/woff2", false}};
 
+constexpr FileType kOther = {"", "application/octet-stream", false};
+
 const FileType& type_of(std::string_view path) {
   const FileType* found = std::ranges::find_if(kTypes, [&](const FileType& t) { return path.ends_with(t.suffix); });
-  check(found != std::end(kTypes), "a file of web/dist of a kind that kTypes lacks");
-  return *found;
+  return found != std::end(kTypes) ? *found : kOther;
 }
 
 std::string gzip(std::string_view bytes) {
