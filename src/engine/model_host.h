@@ -156,6 +156,8 @@ class ModelHost {
   std::shared_ptr<Generation> submit(std::shared_ptr<LoadedModel> model, Prompt prompt, AnswerOptions options,
                                      std::shared_ptr<GenerationListener> listener, std::string salt = {},
                                      Places places = nullptr);
+  /// Of answers that run or wait, at most so many.
+  size_t most_requests() const { return options_.max_requests; }
   /// Answers that run or wait.
   size_t requests() const { return places_taken_; }
   /// Returns when nothing runs or waits any more. Nothing may be submitted meanwhile.

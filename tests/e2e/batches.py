@@ -175,6 +175,11 @@ class Batches(unittest.TestCase):
             for _ in range(4):
                 self.assertEqual(server.chat("Hi", max_tokens=2, n=3).status, 200)
             self.assertEqual(finished(server, name)["request_counts"]["completed"], 30)
+            # What never finds them is not told to wait.
+            refused = server.chat("Hi", n=7)
+            self.assertEqual((refused.status, refused.error["param"]), (400, "n"))
+            done = finished(server, begin(server, chats(1, n=7)))
+            self.assertEqual(done["request_counts"], {"total": 1, "completed": 0, "failed": 1})
 
 
 if __name__ == "__main__":

@@ -295,10 +295,11 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   const GenerateRequest& first = requests.front();
   const std::shared_ptr<Responder> asked = responder;  // its record gets the answers
   const Engine& engine = model->engine();
-  if (requests.size() * first.n > kMostChoices)
-    throw wrong_field("n",
-                      cat("n: expected at most ", kMostChoices, " choices in all, found ", requests.size() * first.n));
-  Places places = host.reserve(requests.size() * first.n);  // before any work is done for them
+  const size_t choices = requests.size() * first.n;
+  // More than the server ever has places for would be told to try again for ever.
+  if (const size_t most = std::min(kMostChoices, host.most_requests()); choices > most)
+    throw wrong_field("n", cat("n: expected at most ", most, " choices in all, found ", choices));
+  Places places = host.reserve(choices);  // before any work is done for them
   std::vector<Prompt> prompts;
   prompts.reserve(requests.size());
   for (const GenerateRequest& r : requests) prompts.push_back(prompt_of(engine, r));
@@ -311,7 +312,6 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
   if (!plan && has_strict_tools(first)) warn(headers, "tools.function.strict");  // its calls cannot be bound
   for (AnswerOptions& o : options) o.sampling.seed = options.front().sampling.seed;
 
-  const size_t choices = requests.size() * first.n;
   headers.emplace_back("X-Fathom-Seed", std::to_string(options.front().sampling.seed));
   const std::string id = random_id();
   const auto kept = first.keep ? std::make_shared<KeptAnswer>() : nullptr;
