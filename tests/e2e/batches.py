@@ -146,6 +146,13 @@ class Batches(unittest.TestCase):
         self.assertEqual(len(lines_of(self.server, over["output_file_id"])), counts["completed"])
         self.assertIn(name, [one["id"] for one in self.server.get("/v1/batches").json()["data"]])
 
+    def test_cancelled_while_its_file_is_read(self):
+        name = begin(self.server, chats(20_000))
+        self.assertEqual(self.server.post(f"/v1/batches/{name}/cancel", {}).json()["status"], "cancelling")
+        over = finished(self.server, name)
+        self.assertEqual(over["status"], "cancelled")
+        self.assertLess(over["request_counts"]["completed"], 1000)
+
     def test_a_killed_server_goes_on_where_it_stopped(self):
         lines = chats(12, max_tokens=40, ignore_eos=True, temperature=1.0)  # no seeds: the batch gives them
         with self.started("killed") as server:

@@ -248,7 +248,7 @@ bool BatchRunner::validate(json::object& batch, std::vector<BatchLine>& lines) {
     batch["status"] = "in_progress";
     batch["in_progress_at"] = std::time(nullptr);
     batch["request_counts"] = json::object{{"total", lines.size()}, {"completed", 0}, {"failed", 0}};
-    batches_->put(batch);
+    if (!batches_->begin(batch)) batch["status"] = "cancelling";
   }
   return true;
 }

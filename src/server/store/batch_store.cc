@@ -58,6 +58,16 @@ void BatchStore::put(const json::object& batch) {
   });
 }
 
+bool BatchStore::begin(const json::object& batch) {
+  const std::string id = text(batch, "id");
+  return database_->with([&](soci::session& sql) {
+    const std::optional<json::object> now = read(sql, id);
+    if (!now || text(*now, "status") != "validating") return false;
+    write(sql, batch);
+    return true;
+  });
+}
+
 std::optional<json::object> BatchStore::find(const std::string& id) {
   return database_->read([&](soci::session& sql) { return read(sql, id); });
 }

@@ -23,7 +23,9 @@ class BatchStore {
   std::string status(const std::string& id);  ///< "": there is none
   /// The newest first.
   json::array list();
-  /// The oldest that is not over.
+  /// Writes a batch that is no longer validating. False: it was cancelled meanwhile, nothing is written.
+  bool begin(const json::object& batch);
+  /// The oldest that is not over; those that only wait for room for their files come last.
   std::optional<json::object> next();
   /// Cancels what is not over yet: false, it was over, or there is none.
   bool cancel(const std::string& id, int64_t now);

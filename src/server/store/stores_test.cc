@@ -107,6 +107,17 @@ json::object batch(const std::string& id, const std::string& status) {
   return {{"id", id}, {"created_at", 5}, {"status", status}, {"request_counts", json::object{{"total", 3}}}};
 }
 
+TEST(BatchStore, ACancelOutlivesTheBeginning) {
+  BatchStore store(std::make_shared<Database>(":memory:"));
+  EXPECT_FALSE(store.begin(batch("none", "in_progress")));
+  for (const bool cancelled : {false, true}) {
+    store.put(batch("b", "validating"));
+    if (cancelled) EXPECT_TRUE(store.cancel("b", 7));
+    EXPECT_EQ(store.begin(batch("b", "in_progress")), !cancelled);
+    EXPECT_EQ(store.status("b"), cancelled ? "cancelling" : "in_progress");
+  }
+}
+
 TEST(BatchStore, GoesOnWhereItStopped) {
   BatchStore store(std::make_shared<Database>(":memory:"));
   EXPECT_FALSE(store.next());
