@@ -1,7 +1,7 @@
 // Law 2 under random schedules: sequences that come and go, share beginnings, have adapters of their own or none, have
-// priorities, are guessed, cancelled in mid-forward and preempted in pools that are too small, say what each says
-// alone, bit for bit. A failure names its seed, and FATHOM_SCHEDULES=1 FATHOM_FIRST_SEED=S replays it;
-// tools/simulate_schedules.sh runs 100,000.
+// priorities, want the logits of their prompts, are guessed, cancelled in mid-forward and preempted in pools that are
+// too small, say what each says alone, bit for bit. A failure names its seed, and FATHOM_SCHEDULES=1
+// FATHOM_FIRST_SEED=S replays it; tools/simulate_schedules.sh runs 100,000.
 #include <cstdlib>
 
 #include "engine/adapter_testing.h"
@@ -27,9 +27,11 @@ struct Request {
   size_t adapter = 0;                // which one; 0: none
   double right = 0;                  // share of the guesses that are right; 0: no guesses
   bool mtp = false;                  // it wants the module's guesses
+  bool prompt_logits = false;        // and the logits of its prompt
   size_t cancel_after = SIZE_MAX;    // times that it is asked whether it is cancelled
   std::vector<TokenId> tokens = {};  // what it says alone
   std::vector<float> logits = {};    // and from which logits
+  std::vector<float> of_prompt = {};
 };
 
 class Sequence final : public Running {
@@ -58,6 +60,14 @@ class Sequence final : public Running {
     }
     return drafts_;
   }
+  bool wants_prompt_logits() const override {
+    return request_.prompt_logits && prompt_known_ + 1 < request_.prompt.size();
+  }
+  void on_prompt_logits(std::span<const float> logits, size_t position) override {
+    if (position != prompt_known_) return;  // again, after a preemption
+    ++prompt_known_;
+    of_prompt_.insert(of_prompt_.end(), logits.begin(), logits.end());
+  }
   bool wants_mtp() const override { return request_.mtp; }
   void on_pool_full() override { over_ = pool_full_ = true; }
   int priority() const override { return request_.priority; }
@@ -67,6 +77,7 @@ class Sequence final : public Running {
   bool pool_full() const { return pool_full_; }
   const std::vector<TokenId>& tokens() const { return session_.tokens(); }
   const std::vector<float>& logits() const { return logits_; }
+  const std::vector<float>& of_prompt() const { return of_prompt_; }
   /// What it said is what it says alone, as far as it came.
   void expect_as_alone() const {
     EXPECT_FALSE(pool_full_);
@@ -75,6 +86,11 @@ class Sequence final : public Running {
     }
     ASSERT_LE(tokens().size(), request_.tokens.size());
     EXPECT_TRUE(std::equal(tokens().begin(), tokens().end(), request_.tokens.begin()));
+    ASSERT_LE(of_prompt_.size(), request_.of_prompt.size());
+    EXPECT_TRUE(logits_.empty() || of_prompt_.size() == request_.of_prompt.size());
+    if (!of_prompt_.empty()) {
+      EXPECT_EQ(0, std::memcmp(of_prompt_.data(), request_.of_prompt.data(), of_prompt_.size() * sizeof(float)));
+    }
     if (logits_.empty()) return;
     EXPECT_EQ(0, std::memcmp(logits_.data(), request_.logits.data(), logits_.size() * sizeof(float)));
   }
@@ -86,7 +102,8 @@ class Sequence final : public Running {
   Sampler sampler_;
   const Request& request_;
   std::mt19937_64 random_;
-  std::vector<float> logits_;
+  std::vector<float> logits_, of_prompt_;
+  size_t prompt_known_ = 0;
   std::vector<Draft> drafts_;
   bool over_ = false, pool_full_ = false;
   mutable size_t asked_ = 0;
@@ -135,6 +152,7 @@ class Schedules : public ::testing::TestWithParam<const char*> {
     scheduler.add(sequence);
     while (!sequence.done()) scheduler.step();
     request.tokens = sequence.tokens(), request.logits = sequence.logits();
+    request.of_prompt = sequence.of_prompt();
   }
 
   /// Some begin alike, some go on from what an earlier one said.
@@ -162,6 +180,7 @@ class Schedules : public ::testing::TestWithParam<const char*> {
       r.priority = random() % 4 == 0 ? static_cast<int>(random() % 3) - 1 : 0;
       r.right = random() % 2 ? 0.7 : 0;
       r.mtp = random() % 2 != 0;
+      r.prompt_logits = r.seed % 6 == 0;
       r.adapter = random() % (kAdapters + 2) % (kAdapters + 1);
       if (random() % 5 == 0) r.cancel_after = random() % 40;
       run_alone(r);
