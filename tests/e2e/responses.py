@@ -163,6 +163,7 @@ class Responses(unittest.TestCase):
         done = lambda: self.get(f"{PATH}/{begun['id']}")["status"] != "in_progress"
         wait_until(done, "the answer in the background")
         self.assertEqual(text_of(self.get(f"{PATH}/{begun['id']}")), text_of(self.ask()))
+        self.get(f"{PATH}/{begun['id']}?stream=true", status=404)  # it was not asked for as a stream
         long = self.ask(background=True, max_output_tokens=1900, ignore_eos=True)
         self.assertEqual(self.server.request("DELETE", f"{PATH}/{long['id']}").status, 409)
         self.assertEqual(self.server.post(f"{PATH}/{long['id']}/cancel", {}).json()["status"], "cancelled")
@@ -172,6 +173,10 @@ class Responses(unittest.TestCase):
         streamed = events(self.server.post(PATH, **{**ASKED, "background": True, "stream": True}).body)
         later = self.server.get(f"{PATH}/{streamed[0][1]['response']['id']}?stream=true&starting_after=4")
         self.assertEqual(events(later.body), streamed[5:])
+        name = streamed[0][1]["response"]["id"]
+        self.assertEqual(self.server.request("DELETE", f"{PATH}/{name}").status, 200)
+        for path in (f"{PATH}/{name}", f"{PATH}/{name}?stream=true", f"/v1/chat/completions/{name.removeprefix('resp_')}"):
+            self.get(path, status=404)
 
     def test_what_a_killed_server_left(self):
         store = self.store.parent / "left.sqlite"

@@ -65,7 +65,8 @@ void Api::one_response(const HttpServerRequest& request, const std::shared_ptr<R
   const std::string id = path_id(request);
   if (query_value(request.query, "stream") == "true") {
     const std::shared_ptr<KeptAnswer> kept = running_.kept(request_id_of(id));
-    if (!kept || kept->has_gap()) throw not_found("the events of this response are not kept", "response_not_found");
+    if (!kept || kept->has_gap() || kept->whole())
+      throw not_found("the events of this response are not kept", "response_not_found");
     const std::optional<size_t> after = count_in(request.query, "starting_after");
     return kept->attach(responder, after ? *after + 1 : 0);
   }
@@ -77,6 +78,7 @@ void Api::delete_response(const HttpServerRequest& request, const std::shared_pt
   if (responses_->is_open(id))
     throw ApiError(409, "the response is being made: cancel it first", "invalid_request_error", "response_id");
   if (!responses_->remove(id)) throw no_response(id, "response_not_found");
+  running_.forget(request_id_of(id));  // its events
   responder->send(200, "application/json",
                   to_json(json::object{{"id", id}, {"object", "response"}, {"deleted", true}}));
 }

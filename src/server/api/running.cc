@@ -75,6 +75,11 @@ bool KeptAnswer::over() const {
   return over_;
 }
 
+bool KeptAnswer::whole() const {
+  const std::lock_guard lock(mutex_);
+  return whole_;
+}
+
 void KeptAnswer::attach(std::shared_ptr<Responder> reader, size_t skip) {
   const std::lock_guard lock(mutex_);
   if (whole_) return reader->send(status_, content_type_, pieces_.front(), headers_);
@@ -121,6 +126,11 @@ std::shared_ptr<KeptAnswer> RunningRequests::kept(std::string_view id) const {
   for (const auto& [key, answer] : kept_)
     if (key == bare_id(id)) return answer;
   return nullptr;
+}
+
+void RunningRequests::forget(std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(kept_, [key = bare_id(id)](const auto& entry) { return entry.first == key; });
 }
 
 }  // namespace fathom

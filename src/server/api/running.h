@@ -45,6 +45,8 @@ class KeptAnswer final : public Responder {
   void attach(std::shared_ptr<Responder> reader, size_t skip);
   /// Nothing more will come.
   bool over() const;
+  /// It was one piece, not a stream.
+  bool whole() const;
   size_t bytes() const;
   /// It is longer than what is kept: nobody can be told all of it any more.
   bool has_gap() const { return bytes() > kMostBytes; }
@@ -75,6 +77,8 @@ class RunningRequests {
   std::shared_ptr<RunningRequest> find(std::string_view id) const;
   void keep(const std::string& id, std::shared_ptr<KeptAnswer> answer);
   std::shared_ptr<KeptAnswer> kept(std::string_view id) const;
+  /// Nobody finds it any more.
+  void forget(std::string_view id);
 
  private:
   mutable std::mutex mutex_;
