@@ -133,6 +133,13 @@ class Responses(unittest.TestCase):
         self.assertEqual(b"".join(bytes(l["bytes"]) for l in logprobs).decode().strip(), text_of(made).strip())
         self.assertEqual({len(l["top_logprobs"]) for l in logprobs}, {2})
 
+    def test_references_have_a_bound(self):
+        made = self.ask(include=["message.output_text.logprobs"], top_logprobs=20, ignore_eos=True, max_output_tokens=200)
+        reference = {"type": "item_reference", "id": made["output"][0]["id"]}
+        self.ask(input=[reference, {"role": "user", "content": "Why?"}])
+        refused = self.ask(input=[reference] * 500, status=400)
+        self.assertIn("references", refused["error"]["message"])
+
     def test_tools_in_a_loop(self):
         asked = {"input": "What is 2 + 3?", "tools": [ADD], "tool_choice": "required", "max_output_tokens": 200}
         made = self.ask(**asked)

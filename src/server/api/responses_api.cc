@@ -29,8 +29,14 @@ void Api::responses(const HttpServerRequest& request, const std::shared_ptr<Resp
     error.status = 400, error.param = "previous_response_id";
     throw error;
   };
-  earlier.item = [this](const std::string& id) -> json::value {
+  // A reference of some bytes stands for as much as a response has, and each is looked for.
+  uint64_t looked_through = 0;
+  earlier.item = [&](const std::string& id) -> json::value {
     const auto found = responses_->find(response_id(request_id_of(id)));
+    looked_through += found ? found->bytes : 0;
+    if (looked_through > ResponseStore::kMostBytes)
+      throw wrong_field("input", cat("input: expected references to responses of at most ", ResponseStore::kMostBytes,
+                                     " bytes together; send the items, or previous_response_id"));
     const json::value* output = found ? found->response.if_contains("output") : nullptr;
     if (output && output->is_array())
       for (const json::value& item : output->get_array())

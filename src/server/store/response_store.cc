@@ -16,13 +16,14 @@ constexpr std::string_view kMigrations[] = {
 };
 
 std::optional<StoredResponse> read(soci::session& sql, const std::string& id) {
-  StoredResponse out{.id = id, .previous_id = {}, .response = {}, .input = {}};
+  StoredResponse out{.id = id, .previous_id = {}, .response = {}, .input = {}, .bytes = 0};
   std::string response, input;
   long long created = 0;
   sql << "SELECT previous_id, created_at, response, input FROM response WHERE id = :id", soci::into(out.previous_id),
       soci::into(created), soci::into(response), soci::into(input), soci::use(id);
   if (!sql.got_data()) return std::nullopt;
   out.created = created;
+  out.bytes = response.size() + input.size();
   out.response = parse_json(response, "a stored response").as_object();
   out.input = parse_json(input, "a stored response's input").as_array();
   return out;

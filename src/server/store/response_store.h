@@ -19,6 +19,7 @@ struct StoredResponse {
   int64_t created = 0;          ///< Unix time, s
   json::object response;        ///< as its client got it
   json::array input;            ///< the items that this request added
+  uint64_t bytes = 0;           ///< of both, as text; known of what was found
 };
 
 class ResponseStore {
