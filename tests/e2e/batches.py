@@ -129,6 +129,11 @@ class Batches(unittest.TestCase):
             error = failed["errors"]["data"][0]
             self.assertEqual((failed["status"], error["line"]), ("failed", line))
             self.assertIn(message, error["message"])
+        file = upload(self.server, chats(1)).json()["id"]
+        (self.folder / "store.files" / file).unlink()
+        self.assertEqual(self.server.get(f"/v1/files/{file}/content").status, 404)
+        made = self.server.post("/v1/batches", input_file_id=file, endpoint=CHAT, completion_window="24h").json()
+        self.assertIn("not there", finished(self.server, made["id"])["errors"]["data"][0]["message"])
         for fields, param in (({"input_file_id": "file-none"}, "input_file_id"), ({"endpoint": "/v1/models"}, "endpoint"),
                               ({"completion_window": "1h"}, "completion_window")):
             good = {"input_file_id": upload(self.server, chats(1)).json()["id"], "endpoint": CHAT, "completion_window": "24h"}

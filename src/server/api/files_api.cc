@@ -88,8 +88,10 @@ void Api::one_file(const HttpServerRequest& request, const std::shared_ptr<Respo
 void Api::file_content(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   const std::string id = path_id(request);
   found(*files_, id);
+  std::optional<std::string> content = files_->content(id);
+  if (!content) throw not_found(cat("The bytes of the file ", id, " are not there any more"), "file_not_found");
   // Never shown as a page of ours, whatever is in it.
-  responder->send(200, "application/octet-stream", files_->content(id).value_or(""),
+  responder->send(200, "application/octet-stream", std::move(*content),
                   {{"X-Content-Type-Options", "nosniff"}, {"Content-Disposition", "attachment"}});
 }
 

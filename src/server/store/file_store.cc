@@ -71,8 +71,9 @@ void FileStore::write(const std::string& id, std::string content) {
     contents_[id] = std::move(content);
     return;
   }
+  // One may be there: a batch's files have the same names after a server that was killed.
   const std::filesystem::path aside = place(id).string() + ".part";
-  const int fd = ::open(aside.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  const int fd = ::open(aside.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) throw cannot(aside);
   const auto failed = [&] {
     const int why = errno;
@@ -136,7 +137,8 @@ std::optional<StoredFile> FileStore::find(const std::string& id) {
 
 std::optional<std::string> FileStore::content(const std::string& id) {
   if (!find(id)) return std::nullopt;  // so that no other name becomes a path
-  if (!folder_.empty()) return read_text_file(place(id));
+  if (!folder_.empty())
+    return std::filesystem::exists(place(id)) ? std::optional(read_text_file(place(id))) : std::nullopt;
   const std::lock_guard lock(mutex_);
   const auto found = contents_.find(id);
   return found == contents_.end() ? std::nullopt : std::optional(found->second);

@@ -34,7 +34,7 @@ class FileStore {
   /// `file` has all but its bytes. Throws ResourceError if there is no room.
   StoredFile add(StoredFile file, std::string content);
   std::optional<StoredFile> find(const std::string& id);
-  /// nullopt: there is none.
+  /// nullopt: there is none, or somebody has taken its bytes away.
   std::optional<std::string> content(const std::string& id);
   bool remove(const std::string& id);
   /// The newest first; `purpose` empty: all.

@@ -76,6 +76,18 @@ TEST(FileStore, KeepsBytesBesideTheDatabase) {
   EXPECT_FALSE(store.content("file-1"));
 }
 
+TEST(FileStore, WhatOthersDidInItsFolderStopsNothing) {
+  const testing::TempDir dir;
+  FileStore store(std::make_shared<Database>(dir.path() / "s"), {});
+  const auto folder = dir.path() / "s.files";
+  std::ofstream(folder / "file-1.part") << "half of what a killed server wrote";
+  store.add({"file-1", "x", "batch_output", 1}, "whole");
+  EXPECT_EQ(store.content("file-1"), "whole");
+  std::filesystem::remove(folder / "file-1");
+  EXPECT_TRUE(store.find("file-1"));
+  EXPECT_FALSE(store.content("file-1"));
+}
+
 TEST(FileStore, ClearsAwayWhatWasLeft) {
   const testing::TempDir dir;
   const auto database = std::make_shared<Database>(dir.path() / "s");
@@ -112,7 +124,7 @@ TEST(BatchStore, ACancelOutlivesTheBeginning) {
   EXPECT_FALSE(store.begin(batch("none", "in_progress")));
   for (const bool cancelled : {false, true}) {
     store.put(batch("b", "validating"));
-    if (cancelled) EXPECT_TRUE(store.cancel("b", 7));
+    EXPECT_EQ(cancelled && store.cancel("b", 7), cancelled);
     EXPECT_EQ(store.begin(batch("b", "in_progress")), !cancelled);
     EXPECT_EQ(store.status("b"), cancelled ? "cancelling" : "in_progress");
   }
