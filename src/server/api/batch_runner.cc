@@ -27,6 +27,8 @@ json::value parsed_or_text(const std::string& body) {
   return error ? json::value(body) : value;
 }
 
+json::object error_list(json::object error) { return {{"object", "list"}, {"data", json::array{std::move(error)}}}; }
+
 std::string text(const json::object& object, const char* key) { return std::string(object.at(key).as_string()); }
 
 }  // namespace
@@ -219,13 +221,14 @@ void BatchRunner::work(const std::stop_token& stop) {
 }
 
 void BatchRunner::one_batch(json::object batch, const std::stop_token& stop) {
+  if (text(batch, "status") == "finalizing") return finalize(std::move(batch));
   std::vector<BatchLine> lines;
   if (!validate(batch, lines)) return;
   if (text(batch, "status") != "cancelling" && !run_lines(batch, lines, stop)) return;
   const std::string id = text(batch, "id");
   const std::optional<json::object> now = batches_->find(id);
   if (!now) return;
-  finalize(*now, text(*now, "status") == "cancelling" ? "cancelled" : "completed");
+  finalize(*now);
 }
 
 /// False: it has failed, and its client can see why.
@@ -240,7 +243,7 @@ bool BatchRunner::validate(json::object& batch, std::vector<BatchLine>& lines) {
     json::object error{{"code", "invalid_request"}, {"message", e.what()}, {"param", nullptr}, {"line", nullptr}};
     if (e.param) error["param"] = *e.param;
     if (e.code) error["line"] = std::stoll(*e.code);
-    batch["errors"] = json::object{{"object", "list"}, {"data", json::array{std::move(error)}}};
+    batch["errors"] = error_list(std::move(error));
     batches_->finish(batch);
     return false;
   }
@@ -324,23 +327,33 @@ bool BatchRunner::run_lines(const json::object& batch, const std::vector<BatchLi
   return true;
 }
 
-/// Writes the output files and the batch's end.
-void BatchRunner::finalize(json::object batch, const char* status) {
+/// Writes the output files and the batch's end. Where they find no room the client is told so, and they are written
+/// later: the results are kept, and other batches have their turn. Throws ResourceError then.
+void BatchRunner::finalize(json::object batch) {
   const std::string id = text(batch, "id");
   const int64_t now = std::time(nullptr);
-  batch["finalizing_at"] = now;
-  for (const auto& [key, failed] : {std::pair("output_file_id", false), std::pair("error_file_id", true)}) {
-    // A name of the batch's own: a server that ended just here does not leave two of them.
-    const std::string file = cat("file-", id.substr(id.find('_') + 1), failed ? "-error" : "-output");
-    std::string content = batches_->joined(id, failed);
-    if (content.empty()) continue;
-    if (!files_->find(file))
-      files_->add({file, cat(id, failed ? "_error.jsonl" : "_output.jsonl"), "batch_output", now, 0, std::nullopt},
-                  std::move(content));
-    batch[key] = file;
+  if (batch.at("finalizing_at").is_null()) batch["finalizing_at"] = now;
+  try {
+    for (const auto& [key, failed] : {std::pair("output_file_id", false), std::pair("error_file_id", true)}) {
+      // A name of the batch's own: a server that ended just here does not leave two of them.
+      const std::string file = cat("file-", id.substr(id.find('_') + 1), failed ? "-error" : "-output");
+      std::string content = batches_->joined(id, failed);
+      if (content.empty()) continue;
+      if (!files_->find(file))
+        files_->add({file, cat(id, failed ? "_error.jsonl" : "_output.jsonl"), "batch_output", now, 0, std::nullopt},
+                    std::move(content));
+      batch[key] = file;
+    }
+  } catch (const ResourceError& e) {
+    batch["status"] = "finalizing";
+    batch["errors"] = error_list({{"code", "no_room"}, {"message", e.what()}, {"param", nullptr}, {"line", nullptr}});
+    batches_->put(batch);
+    throw;
   }
-  batch["status"] = status;
-  batch[status == std::string_view("completed") ? "completed_at" : "cancelled_at"] = now;
+  const bool cancelled = !batch.at("cancelling_at").is_null();
+  batch["errors"] = nullptr;
+  batch["status"] = cancelled ? "cancelled" : "completed";
+  batch[cancelled ? "cancelled_at" : "completed_at"] = std::time(nullptr);
   batches_->finish(batch);
 }
 

@@ -65,7 +65,7 @@ class BatchRunner {
   void one_batch(json::object batch, const std::stop_token& stop);
   bool validate(json::object& batch, std::vector<BatchLine>& lines);
   bool run_lines(const json::object& batch, const std::vector<BatchLine>& lines, const std::stop_token& stop);
-  void finalize(json::object batch, const char* status);
+  void finalize(json::object batch);
   std::shared_ptr<LineResponder> ask(const std::string& batch, const std::string& endpoint, const BatchLine& line,
                                      size_t number, const std::shared_ptr<Results>& results);
   void rest(const std::stop_token& stop, std::chrono::milliseconds time);

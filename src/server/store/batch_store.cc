@@ -33,7 +33,8 @@ std::optional<json::object> read(soci::session& sql, const std::string& id) {
   sql << "SELECT object FROM batch WHERE id = :id", soci::into(object), soci::use(id);
   if (!sql.got_data()) return std::nullopt;
   json::object batch = parse_json(object, "a stored batch").as_object();
-  if (const std::string status = text(batch, "status"); status == "in_progress" || status == "cancelling") {
+  if (const std::string status = text(batch, "status");
+      status == "in_progress" || status == "cancelling" || status == "finalizing") {
     long long done = 0, failed = 0;
     sql << "SELECT count(*), coalesce(sum(failed), 0) FROM batch_line WHERE batch_id = :id", soci::into(done),
         soci::into(failed), soci::use(id);
@@ -96,7 +97,9 @@ json::array BatchStore::list() {
 std::optional<json::object> BatchStore::next() {
   return database_->read([](soci::session& sql) -> std::optional<json::object> {
     std::string id;
-    sql << cat("SELECT id FROM batch WHERE status IN ", kOpen, " ORDER BY created_at, id LIMIT 1"), soci::into(id);
+    sql << cat("SELECT id FROM batch WHERE status IN ", kOpen,
+               " ORDER BY status = 'finalizing', created_at, id LIMIT 1"),
+        soci::into(id);
     return sql.got_data() ? read(sql, id) : std::nullopt;
   });
 }
