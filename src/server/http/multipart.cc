@@ -98,6 +98,9 @@ std::vector<FormPart> parse_form(std::string_view content_type, std::string_view
     parts.push_back(std::move(part));
     at = end + between.size();
   }
+  // Behind the end its line has nothing more: else it is a line of a file, which would be cut off there.
+  const std::string_view behind = body.substr(at + 2);
+  if (!trimmed(behind.substr(0, behind.find("\r\n"))).empty()) throw broken();
   return parts;
 }
 

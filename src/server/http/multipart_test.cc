@@ -43,6 +43,9 @@ TEST(Form, WhatIsNoneIsRefused) {
   for (int i = 0; i < 33; ++i) many += part("name=a", "");
   EXPECT_THROW(parse_form(kType, many + "--b--"), Error);
   EXPECT_THROW(parse_form(kType, part("filename=x", "") + "--b--"), Error);
+  // A file with a line that begins as the end does is not cut off there.
+  EXPECT_THROW(parse_form(kType, part("name=a", "x\r\n--b--y\r\nz") + "--b--"), Error);
+  EXPECT_EQ(parse_form(kType, part("name=a", "x") + "--b-- \t\r\n").size(), 1u);
   EXPECT_THROW(parse_form(kType, "--b\r\nno header\r\n\r\nx\r\n--b--"), Error);
 }
 
