@@ -152,6 +152,11 @@ class More(AppTest):
         answered = [m for m in after["messages"] if m.get("info")][0]
         self.assertEqual(self.app.call("GET", f"messages/{answered['id']}/prompt")["tokens"], answered["info"]["prompt_tokens"])
 
+    def test_a_long_text_of_one_word_is_searched(self):
+        chat = self.app.new_chat()
+        self.app.say(chat, "tick " * 200_000)
+        self.assertTrue(self.search("tick")[0]["snippet"].startswith("\x01tick\x02 \x01tick\x02"))
+
     def imported(self, name):
         """The chats that a sample brings, by title: [(role, thinking, content, index of the parent)]."""
         before = {c["id"] for c in self.app.call("GET", "chats?limit=1000")["chats"]}
