@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The app's server: chats and their trees, answers that go on without a page, streams that are picked up again."""
+import contextlib
 import sqlite3
 import threading
 import unittest
@@ -35,6 +36,31 @@ class Chats(AppTest):
         free = self.app.finished(chat, question, settings={"seed": None, "temperature": 1})
         again = self.app.finished(chat, question, settings={"seed": free["info"]["seed"], "temperature": 1})
         self.assertEqual(free["content"], again["content"])
+
+    def test_an_answer_that_the_store_does_not_take_is_over_all_the_same(self):
+        chat = self.app.new_chat(settings={"seed": 3, "max_tokens": 8})
+        question = self.app.say(chat, "Hello")
+
+        def store(change):
+            with contextlib.closing(sqlite3.connect(self.store)) as database, database:
+                database.execute(change)
+
+        store("CREATE TRIGGER refuse BEFORE UPDATE OF info ON app_messages BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        try:
+            answer = self.app.answer(chat, question)
+            _, text, told = self.app.whole(answer)
+            self.assertEqual((told["status"], told["content"]), ("failed", text))
+            self.assertIn("could not be kept", told["error"])
+            self.assertEqual(self.app.call("GET", f"chats/{chat['id']}")["messages"][-1], told)
+            self.assertEqual(self.app.whole(answer)[2], told)
+        finally:
+            store("DROP TRIGGER refuse")
+
+        def last():
+            return self.app.call("GET", f"chats/{chat['id']}")["messages"][-1]
+
+        wait_until(lambda: last()["status"] == "done", "the answer in the store")
+        self.assertEqual(last()["content"], text)
 
     def test_a_chat_is_a_tree(self):
         chat = self.app.new_chat()

@@ -290,19 +290,24 @@ void AppAnswers::work() {
     lock.unlock();
     keep_end(end);
     lock.lock();
+    if (ends_ || !running_.contains(end.message.id)) continue;
+    ended_.push_back(end);  // the store would not take it
+    wake_.wait_for(lock, kProgressInterval, [this] { return ends_; });
   }
 }
 
 void AppAnswers::keep_end(const Ended& end) {
   AppMessage message = end.message;
+  bool kept = true;
   try {
     if (!store_.finish(message)) message.status = "stopped";  // it is gone from the store
   } catch (const std::exception& e) {
+    kept = false;
     message.status = "failed";
     message.error = cat("the answer could not be kept: ", e.what());
     log(LogLevel::kError, message.error);
   }
-  {
+  if (kept) {  // else it stays among those that run, where pages find it, until the store takes it
     const std::lock_guard lock(mutex_);
     running_.erase(message.id);
   }
