@@ -279,6 +279,7 @@ class Lazy(AppTest):
             self.assertIn("models", heard)
         model = self.app.call("GET", "state")["models"][0]
         self.assertEqual((model["loaded"], model["ctx"]), (True, 2048))
+        self.assertRegex(model["format"], r"^(I?Q\d\w*|BF16|F16|F32)$")
 
 
 class Restart(AppTest):

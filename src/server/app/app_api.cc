@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "engine/chat_prompt.h"
+#include "engine/weight_format.h"
 #include "server/api/error.h"
 #include "server/app/app_access.h"
 
@@ -30,6 +31,14 @@ uint64_t file_bytes(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path, error)) add(path);
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) add(entry.path());
   return bytes;
+}
+
+std::string format_of(const EngineInfo& info) {
+  try {
+    return weight_format(info.path);
+  } catch (const Error&) {
+    return info.description;  // the file has gone since
+  }
 }
 
 }  // namespace
@@ -144,7 +153,7 @@ AppApi::Answer AppApi::state(Call&) {
       entry["loaded"] = true;
       entry["ctx"] = info.ctx;
       entry["can_think"] = can_think(model->engine());
-      entry["format"] = info.description;
+      entry["format"] = format_of(info);
       entry["profile"] = name(info.profile);
     }
     models.push_back(std::move(entry));
