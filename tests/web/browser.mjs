@@ -259,6 +259,80 @@ test('out and in again', async () => {
   await page.locator('.chat-row').filter({ hasText: 'Export this, please.' }).nth(1).waitFor();
 });
 
+// One page with one line of text.
+const kPdf = (text) => {
+  const content = `BT /F1 12 Tf 20 100 Td (${text}) Tj ET`;
+  const objects = ['<</Type/Catalog/Pages 2 0 R>>', '<</Type/Pages/Kids[3 0 R]/Count 1>>',
+    '<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>',
+    `<</Length ${content.length}>>stream\n${content}\nendstream`, '<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>'];
+  return `%PDF-1.4\n${objects.map((o, i) => `${i + 1} 0 obj${o}endobj\n`).join('')}trailer<</Root 1 0 R/Size 6>>\n%%EOF`;
+};
+
+test('files: chosen, dropped, pasted and removed; the model gets their text, the eye a chip', async () => {
+  const chat = await brief();
+  const page = await visit(`/#/c/${chat.id}`);
+  const waiting = page.locator('.waiting .file-chip');
+  await page.locator('.composer input[type=file]').setInputFiles([
+    { name: 'wrong.txt', mimeType: 'text/plain', buffer: Buffer.from('not this') },
+    { name: 'notes.md', mimeType: 'text/markdown', buffer: Buffer.from('# Notes\n\nThe key is under the mat.\n') }]);
+  await waiting.filter({ hasText: 'notes.md' }).getByText(/^\d+ tokens$/).waitFor();
+  await page.getByRole('button', { name: 'Remove wrong.txt' }).click();
+  await waiting.filter({ hasText: 'wrong.txt' }).waitFor({ state: 'detached' });
+  const give = (selector, kind, name, text) => page.locator(selector).evaluate((element, [kind, name, text]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], name));
+    element.dispatchEvent(kind === 'paste' ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
+      : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }, [kind, name, text]);
+  await give('.scroller', 'dragover', 'sum.py', '');
+  await page.getByText('Drop files here').waitFor();
+  await give('.scroller', 'drop', 'sum.py', 'print(1 + 1)\n');
+  await waiting.filter({ hasText: 'sum.py' }).getByText(/tokens$/).waitFor();
+  await give('#composer', 'paste', 'pasted.txt', 'Seven.');
+  await waiting.filter({ hasText: 'pasted.txt' }).getByText(/tokens$/).waitFor();
+  await say(page, 'Where is the key?');
+  await answered(page);
+  await waiting.waitFor({ state: 'detached' });
+  const { messages } = await server.call('GET', `chats/${chat.id}`);
+  assert.equal(messages[0].content, '[file name]: notes.md\n[file content begin]\n# Notes\n\nThe key is under the mat.\n[file content end]\n' +
+    '[file name]: sum.py\n[file content begin]\nprint(1 + 1)\n[file content end]\n' +
+    '[file name]: pasted.txt\n[file content begin]\nSeven.\n[file content end]\nWhere is the key?');
+  assert.equal(await page.locator('.bubble').textContent(), 'Where is the key?');
+  assert.equal(await page.locator('.mine .file-chip').count(), 3);
+  await page.locator('.mine .file-chip').first().click();
+  await page.locator('.file-text').getByText('The key is under the mat.').waitFor();
+  // An edited question keeps its files.
+  await page.locator('.mine').hover();
+  await page.locator('.mine').getByRole('button', { name: 'Edit' }).click();
+  assert.equal(await page.locator('.editor textarea').inputValue(), 'Where is the key?');
+  await page.locator('.editor textarea').fill('Where is the lock?');
+  await page.getByRole('button', { name: 'Send' }).first().click();
+  await page.locator('.bubble').getByText('Where is the lock?').waitFor();
+  assert.equal(await page.locator('.mine .file-chip').count(), 3);
+  await answered(page);
+});
+
+test('a PDF in a new chat, which is named after the question; what is no text is refused with a reason', async (t) => {
+  const page = await visit();
+  const choose = (name, text) => page.locator('.composer input[type=file]').setInputFiles([{ name, mimeType: '', buffer: Buffer.from(text) }]);
+  await page.locator('.try').first().waitFor();
+  await choose('picture.bin', '\0\x01\0');
+  await page.getByRole('alert').getByText('expected a text in UTF-8 or a PDF').waitFor();
+  assert.match(page.wrong.splice(0).join(), /^POST \S+app\/api\/text\S+: 415$/);
+  await page.getByRole('button', { name: 'Deep thinking' }).click();
+  await choose('paper.pdf', kPdf('Of whales and weather.'));
+  const chip = page.locator('.waiting .file-chip').getByText(/tokens$/);
+  await chip.or(page.getByRole('alert').getByText('PDF files cannot be read')).waitFor();
+  if (!await chip.isVisible()) return page.wrong.splice(0), t.skip('pdftotext is not installed');
+  await say(page, 'What is it about?');
+  await page.locator('.chat-row.open').getByText('What is it about?').waitFor();
+  await page.locator('.mine .file-chip').click();
+  await page.locator('.file-text').getByText('Of whales and weather.').waitFor();
+  await answer(page).locator('.markdown').waitFor();
+  if (await page.getByRole('button', { name: 'Stop' }).isVisible()) await page.keyboard.press('Escape');
+  await answered(page);
+});
+
 test('insight: numbers, seed, the exact prompt', async () => {
   const chat = await brief();
   const page = await visit(`/#/c/${chat.id}`);
@@ -382,13 +456,17 @@ async function findings(page) {
 
 for (const dark of [false, true])
   test(`axe finds nothing, ${dark ? 'dark' : 'light'}`, async () => {
-    const chat = await server.chat({ tags: ['tag'], settings: kBrief }, ['user', 'Hello'], ['assistant', kRich, 'Some *thinking*.']);
+    const chat = await server.chat({ tags: ['tag'], settings: kBrief },
+      ['user', '[file name]: b.txt\n[file content begin]\nB\n[file content end]\nHello'], ['assistant', kRich, 'Some *thinking*.']);
     const page = await visit('/', { dark, bypassCSP: true });
     await page.locator('.try').first().waitFor();
     assert.deepEqual(await findings(page), [], 'the welcome');
     await page.goto(`${server.url}/#/c/${chat.id}`);
     await page.locator('.katex-display').waitFor();
     await page.locator('.fold').click();
+    await page.locator('.composer input[type=file]').setInputFiles([{ name: 'a.txt', mimeType: 'text/plain', buffer: Buffer.from('A') }]);
+    await page.locator('.waiting').getByText('tokens').waitFor();
+    await page.locator('.mine .file-chip').click();
     assert.deepEqual(await findings(page), [], 'a chat');
     for (const [keys, name] of [['Control+k', 'search'], ['Control+,', 'settings'], ['Control+/', 'shortcuts']]) {
       await page.keyboard.press(keys);

@@ -146,6 +146,10 @@ async function handle(request, response, next) {
   if (streamed) return stream(response, streamed[1], Number(url.searchParams.get('from') ?? 0));
   let text = '';
   for await (const piece of request) text += piece;
+  if (path === 'text') {
+    response.writeHead(200, { 'Content-Type': 'application/json' });
+    return response.end(JSON.stringify({ name: url.searchParams.get('name'), text, tokens: Math.ceil(text.length / 4) }));
+  }
   for (const [method, pattern, call] of routes) {
     const found = request.method === method && pattern.exec(path);
     if (!found) continue;
@@ -161,7 +165,7 @@ async function handle(request, response, next) {
 export function mockServer() {
   const real = process.env.FATHOM_URL;
   const passed = { target: real, changeOrigin: false };  // the server answers a page of its own origin only
-  const proxy = { '/app/api': passed, '/v1': passed };
+  const proxy = { '/app/api': passed, '/v1': passed, '/models/': passed };
   return {
     name: 'mock-server',
     config: () => (real ? { server: { proxy }, preview: { proxy } } : {}),

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { asBlock } from '../src/conversation/attach';
+import { inParts, inShort, withFiles } from '../src/conversation/attach';
 import { listPrice } from '../src/conversation/facts';
 import { grouped } from '../src/chats/groups';
 import { marked } from '../src/search/snippet';
@@ -16,8 +16,14 @@ it('marks what was found', () => {
   expect(marked('a \u0001b\u0002 c')).toEqual([{ text: 'a ', hit: false }, { text: 'b', hit: true }, { text: ' c', hit: false }]);
   expect(marked('<b>\u0001')).toEqual([{ text: '<b>', hit: false }]);
 });
-it('a file with fences inside stays one block', () => {
-  expect(asBlock('a.MD', '```\nx\n```\n')).toBe('a.MD:\n````md\n```\nx\n```\n````');
+it('files stand before the question in DeepSeek’s form, and are found again', () => {
+  const files = [{ name: 'a.md', text: 'one\n\ntwo\n' }, { name: 'b\n.py', text: '' }];
+  const content = withFiles(files, 'Why?');
+  expect(content.startsWith('[file name]: a.md\n[file content begin]\none\n\ntwo\n[file content end]\n[file name]: b .py\n')).toBe(true);
+  expect(content.endsWith('\n[file content end]\nWhy?')).toBe(true);
+  expect(inParts(content)).toEqual({ files: [{ name: 'a.md', text: 'one\n\ntwo' }, { name: 'b .py', text: '' }], question: 'Why?' });
+  expect([inShort(content), inShort(withFiles(files, '')), inShort('plain')]).toEqual(['Why?', 'a.md, b .py', 'plain']);
+  expect(inParts('Look: [file name]: x').files).toEqual([]);
 });
 it('sorts chats under their headings', () => {
   const now = new Date(2026, 5, 15, 12).getTime(), day = 86_400_000;

@@ -87,6 +87,9 @@ export const api = {
   preferences: () => call<Preferences>('GET', 'preferences'),
   changePreferences: (fields: Preferences) => call<Preferences>('PATCH', 'preferences', fields),
 
+  fileText: async (file: Blob, name: string, model: string | null) =>
+    (await request(`/app/api/text?${query({ name, model })}`, { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: file }))
+      .json() as Promise<{ name: string; text: string; tokens: number }>,
   exportUrl: (chat: string, format: 'md' | 'json' | 'html', thinking: boolean) =>
     `/app/api/chats/${chat}/export?${query({ format, thinking })}`,
   exportAllUrl: () => '/app/api/export?format=json',

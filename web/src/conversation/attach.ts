@@ -1,22 +1,40 @@
-// Text and source files become a named code block of the message.
-const kMostBytes = 400_000;
+// Files in a message, in the form that DeepSeek has published: each file's name and text stand before the question.
+import { api } from '../api/client';
 
-/// null where the file is not text or too long.
-export async function attached(file: File): Promise<string | null> {
-  if (file.size > kMostBytes) return null;
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
-  } catch {
-    return null;
+export interface AttachedFile {
+  name: string;
+  text: string;
+  tokens?: number;  // as the model counts them, once the server has read the file
+}
+
+const oneLine = (name: string): string => name.replace(/[\r\n]+/g, ' ').trim() || 'file';
+
+/// What the model is given.
+export function withFiles(files: AttachedFile[], question: string): string {
+  const blocks = files.map(({ name, text }) =>
+    `[file name]: ${oneLine(name)}\n[file content begin]\n${text.replace(/\n$/, '')}\n[file content end]\n`);
+  return blocks.join('') + question;
+}
+
+const kFile = /^\[file name\]: (.*)\n\[file content begin\]\n([\s\S]*?)\n\[file content end\](?:\n|$)/;
+
+/// The files at a message's beginning, and what follows them: what `withFiles` has put together.
+export function inParts(content: string): { files: AttachedFile[]; question: string } {
+  const files: AttachedFile[] = [];
+  let question = content;
+  for (let found = kFile.exec(question); found; found = kFile.exec(question)) {
+    files.push({ name: found[1]!, text: found[2]! });
+    question = question.slice(found[0].length);
   }
-  return text.includes('\0') ? null : asBlock(file.name, text);
+  return { files, question };
 }
 
-/// The fence is longer than any run of backticks inside.
-export function asBlock(name: string, text: string): string {
-  const longest = Math.max(2, ...[...text.matchAll(/`{3,}/g)].map((run) => run[0].length));
-  const fence = '`'.repeat(longest + 1);
-  const language = /\.(\w{1,12})$/.exec(name)?.[1]?.toLowerCase() ?? '';
-  return `${name.replace(/[\r\n`]/g, ' ')}:\n${fence}${language}\n${text.replace(/\n$/, '')}\n${fence}`;
+/// One line that stands for a message, in lists.
+export function inShort(content: string): string {
+  const { files, question } = inParts(content);
+  return question.trim() || files.map((file) => file.name).join(', ');
 }
+
+/// The server reads it: text in UTF-8, and PDF. Throws ApiError where it cannot.
+export const readFile = (file: File, model: string | null): Promise<Required<AttachedFile>> =>
+  api.fileText(file, oneLine(file.name).slice(0, 200), model);

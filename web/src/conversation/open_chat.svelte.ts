@@ -6,6 +6,7 @@ import type { AnswerEvent, Change, Chat, ChatSettings, Message } from '../api/ty
 import { app } from '../app.svelte';
 import { branch, childrenOf, newestLeaf, shownPath } from '../chats/tree';
 import { t } from '../texts/texts.svelte';
+import { inParts, inShort } from './attach';
 
 /// What is known of an answer only while it is written.
 export interface Live {
@@ -128,6 +129,9 @@ export class OpenChat {
 
   /// A new message at the end of the branch, or as a sibling of the one that it replaces, and its answer.
   async send(content: string, parent: string | null = this.last?.id ?? null): Promise<boolean> {
+    // The server would name the chat after the first line of its first file.
+    if (parent === null && !this.chat?.title && inParts(content).files.length > 0)
+      await this.change({ title: inShort(content).split('\n')[0]!.slice(0, 60) });
     const message = await app.try(() => api.addMessage(this.id, { parent, role: 'user', content }));
     if (!message) return false;
     this.show(message);

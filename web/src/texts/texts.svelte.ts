@@ -47,5 +47,6 @@ export function duration(ms: number): string {
 }
 
 export function bytes(n: number): string {
+  if (n < 1e6) return n < 1e3 ? `${number(n)} B` : `${number(n / 1e3, n < 1e4 ? 1 : 0)} kB`;
   return n < 1e9 ? `${number(n / 1e6)} MB` : `${number(n / 1e9, 1)} GB`;
 }
