@@ -344,6 +344,35 @@ test('insight: numbers, seed, the exact prompt', async () => {
   await page.locator('.prompt').getByText('<|im_start|>user').waitFor();
 });
 
+test('models are loaded, reloaded and unloaded; a refusal is shown in the server’s words', async () => {
+  const { models: [{ name }] } = await server.call('GET', 'state');
+  const loaded = async () => (await server.call('GET', 'state')).models[0].loaded;
+  const page = await visit('/#/models');
+  const card = page.locator('.card').first();
+  const state = (text) => card.locator('.facts span').first().getByText(text, { exact: true }).waitFor();
+  const press = (text) => card.getByRole('button', { name: text, exact: true }).click();
+  await state('loaded');
+  await card.getByText('reads 2,048 tokens').waitFor();
+  await press('Unload');
+  await state('not loaded');
+  assert.equal(await loaded(), false);
+  await press('Load');
+  await state('loaded');
+  assert.equal(await loaded(), true);
+  await press('Reload');
+  await card.getByRole('status').getByText('Being reloaded').waitFor({ state: 'detached' });
+  assert.equal(await loaded(), true);
+  const done = await fetch(`${server.url}/models/unload`, { method: 'POST', body: JSON.stringify({ model: name }) });
+  assert.equal(done.status, 200);
+  await press('Unload');  // it is not there any more
+  await card.getByRole('alert').getByText('expected one in memory').waitFor();
+  await state('not loaded');
+  assert.match(page.wrong.splice(0).join(), /models\/unload: 400$/);
+  await press('Load');
+  await state('loaded');
+  assert.equal(await card.getByRole('alert').count(), 0);
+});
+
 test('incognito stores nothing', async () => {
   const count = async () => (await server.call('GET', 'state')).counts.chats;
   const before = await count();

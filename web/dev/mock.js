@@ -134,6 +134,11 @@ function stream(response, id, from) {
 
 async function handle(request, response, next) {
   const url = new URL(request.url, 'http://x');
+  const [, command] = /^\/models\/(load|unload|reload)$/.exec(url.pathname) ?? [];
+  if (command) {
+    for await (const piece of request) models.find((m) => m.name === JSON.parse(piece).model).loaded = command !== 'unload';
+    return setTimeout(() => response.end('{"success": true}'), 700);
+  }
   if (!url.pathname.startsWith('/app/api/')) return next();
   const path = url.pathname.slice('/app/api/'.length);
   if (path === 'events') {

@@ -66,6 +66,12 @@ class App {
     }
   }
 
+  /// What is in memory, after this page has changed it.
+  async refresh(): Promise<void> {
+    const server = await this.try(() => api.state());
+    if (server) this.server = server;
+  }
+
   async loadChats(): Promise<void> {
     const page = await api.chats({ archived: this.archived, folder: this.folder, limit: 200 });
     this.chats = page.chats;
@@ -111,7 +117,7 @@ class App {
       }
       this.started = change.started ?? null;
     } else if (change.type === 'folders') void api.folders().then((folders) => (this.folders = folders));
-    else if (change.type === 'models') void api.state().then((server) => (this.server = server));
+    else if (change.type === 'models') void this.refresh();
     else if (change.type === 'preferences')
       void api.preferences().then((preferences) => {
         this.preferences = preferences;

@@ -55,6 +55,8 @@ export interface AnswerRequest {
   prefix?: { thinking?: string; content?: string };
 }
 
+export type ModelCommand = 'load' | 'unload' | 'reload';
+
 export const api = {
   state: () => call<ServerState>('GET', 'state'),
   chats: (filter: { archived?: boolean; folder?: string | null; limit?: number; before?: number | null }) =>
@@ -87,6 +89,9 @@ export const api = {
   preferences: () => call<Preferences>('GET', 'preferences'),
   changePreferences: (fields: Preferences) => call<Preferences>('PATCH', 'preferences', fields),
 
+  /// Answers when it is done.
+  model: async (command: ModelCommand, model: string) =>
+    void (await request(`/models/${command}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ model }) })),
   fileText: async (file: Blob, name: string, model: string | null) =>
     (await request(`/app/api/text?${query({ name, model })}`, { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: file }))
       .json() as Promise<{ name: string; text: string; tokens: number }>,

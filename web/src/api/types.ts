@@ -65,11 +65,12 @@ export interface Message {
 export interface Model {
   name: string;
   loaded: boolean;
-  ctx: number | null;
-  can_think: boolean;
   size_bytes: number;
-  format: string;
-  profile: string | null;
+  // Of loaded models only:
+  ctx?: number | null;
+  can_think?: boolean;
+  format?: string;
+  profile?: string | null;
 }
 
 export interface ServerState {

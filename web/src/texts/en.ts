@@ -178,6 +178,14 @@ export const en = {
   loaded: 'loaded',
   not_loaded: 'not loaded',
   use_model: 'Chat with it',
+  load_model: 'Load',
+  unload_model: 'Unload',
+  reload_model: 'Reload',
+  loading_model: 'Being loaded …',
+  unloading_model: 'Being unloaded …',
+  reloading_model: 'Being reloaded …',
+  unload_hint: 'Gives its memory back, once the answers that need it have ended',
+  reload_hint: 'Reads its files anew; answers that are being written keep the old',
 
   // Settings
   settings: 'Settings',
