@@ -333,8 +333,8 @@ test('a PDF in a new chat, which is named after the question; what is no text is
   await answered(page);
 });
 
-test('insight: numbers, seed, the exact prompt', async () => {
-  const chat = await brief();
+test('insight: numbers, the cost at a list price, the exact prompt; the same once more to the letter', async () => {
+  const chat = await server.chat({ settings: { thinking: false, max_tokens: 24 } });
   const page = await visit(`/#/c/${chat.id}`);
   await say(page, 'Say hello.');
   await answered(page);
@@ -342,6 +342,22 @@ test('insight: numbers, seed, the exact prompt', async () => {
   await page.getByText('tokens a second').waitFor();
   await page.getByRole('button', { name: 'Show the exact prompt' }).click();
   await page.locator('.prompt').getByText('<|im_start|>user').waitFor();
+  await page.getByText(/V4\.1 flash, since September 10, 2026\) this would have cost \$0\.0000\d+, and \$0\.0000\d+ off peak/).waitFor();
+  await page.getByText(/^\d+ \(\d+ %\)$/).waitFor();  // of the prompt, from the cache
+  // Whatever the chat's settings are by now.
+  await server.call('PATCH', `chats/${chat.id}`, { settings: { thinking: false, max_tokens: 5, temperature: 1.9, seed: 77 } });
+  const again = async () => {
+    await page.getByRole('button', { name: 'Run again exactly' }).click();
+    await answered(page);
+  };
+  await again();
+  await page.getByText('Run again: the same text').waitFor();
+  const { messages } = await server.call('GET', `chats/${chat.id}`);
+  assert.equal(messages.at(-1).content, messages.at(-2).content);
+  await server.call('PATCH', `chats/${chat.id}`, { system: 'Talk like a pirate, and only in Spanish.' });
+  await page.getByRole('button', { name: 'About this answer' }).last().click();
+  await again();
+  await page.getByText('Run again: another text').waitFor();
 });
 
 test('models are loaded, reloaded and unloaded; a refusal is shown in the server’s words', async () => {

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
 import { inParts, inShort, withFiles } from '../src/conversation/attach';
-import { listPrice } from '../src/conversation/facts';
+import { costLine, listPrice } from '../src/conversation/facts';
 import { grouped } from '../src/chats/groups';
 import { marked } from '../src/search/snippet';
 import { de } from '../src/texts/de';
 import { en } from '../src/texts/en';
-import type { Chat } from '../src/api/types';
+import type { Chat, Info, Message } from '../src/api/types';
 
 it('every language has every key, and the same fields in it', () => {
   const fields = (text: string) => [...text.matchAll(/\{\w+\}/g)].map((m) => m[0]).sort();
@@ -32,6 +32,12 @@ it('sorts chats under their headings', () => {
   expect(groups.map((g) => g.name + g.chats[0]!.id)).toEqual(['pinnedp', 'todayt', 'yesterdayy', 'this_weekw', 'oldero']);
 });
 it('counts cached tokens at their own price', () => {
-  expect(listPrice(1e6, 0, 0)).toBeCloseTo(0.44);
-  expect(listPrice(1e6, 1e6, 1e6)).toBeCloseTo(1.334);
+  expect(listPrice(1e6, 0, 0)).toBeCloseTo(0.3);
+  expect(listPrice(1e6, 1e6, 1e6)).toBeCloseTo(1.206);
+  const words = { t: (_: string, fields = {}) => JSON.stringify(fields), number: (n: number, digits = 0) => n.toFixed(digits),
+    duration: String, day: (ms: number) => new Date(ms).toISOString().slice(0, 10) };
+  const told = (info: Info) => costLine({ info } as Message, words);
+  expect(told({})).toBeNull();
+  expect(JSON.parse(told({ prompt_tokens: 1000, cached_tokens: 600, completion_tokens: 50 })!)).toMatchObject(
+    { date: '2026-09-10', peak: '0.000184', low: '0.000092', cached: '600', fresh: '400', written: '50' });
 });

@@ -51,7 +51,7 @@ export interface Page {
 export interface AnswerRequest {
   parent: string;
   model?: string;
-  settings?: ChatSettings;
+  settings?: { [Key in keyof ChatSettings]: ChatSettings[Key] | null };  // null: without the chat's
   prefix?: { thinking?: string; content?: string };
 }
 

@@ -8,11 +8,22 @@ interface Words {
   duration: (ms: number) => string;
 }
 
-// DeepSeek's list prices of V4 flash at peak times, dollars for a million tokens, since 16 August 2026.
-const kPrices = { hit: 0.014, miss: 0.44, out: 1.32 };
+// DeepSeek's list prices of V4.1 flash at peak times, dollars for a million tokens; off peak and at weekends half of it.
+export const kPrices = { model: 'V4.1 flash', since: Date.UTC(2026, 8, 10), hit: 0.006, miss: 0.3, out: 1.2, offPeak: 0.5 };
 
 export function listPrice(prompt: number, cached: number, completion: number): number {
   return ((prompt - cached) * kPrices.miss + cached * kPrices.hit + completion * kPrices.out) / 1e6;
+}
+
+/// What an answer would have cost at DeepSeek, in a sentence; null where its tokens are not known.
+export function costLine({ info }: Message, { t, number, day }: Words & { day: (ms: number) => string }): string | null {
+  if (info?.prompt_tokens === undefined || info.completion_tokens === undefined) return null;
+  const cached = info.cached_tokens ?? 0, dollars = listPrice(info.prompt_tokens, cached, info.completion_tokens);
+  return t('cost_line', {
+    model: kPrices.model, date: day(kPrices.since), peak: number(dollars, 6), low: number(dollars * kPrices.offPeak, 6),
+    hit: number(kPrices.hit, 3), miss: number(kPrices.miss, 2), out: number(kPrices.out, 2),
+    cached: number(cached), fresh: number(info.prompt_tokens - cached), written: number(info.completion_tokens),
+  });
 }
 
 export function facts(message: Message, { t, number, duration }: Words): [string, string][] {
@@ -21,7 +32,9 @@ export function facts(message: Message, { t, number, duration }: Words): [string
     ['fact_model', message.model ?? undefined],
     ['fact_profile', [info.profile, info.format].filter(Boolean).join(' · ') || undefined],
     ['fact_prompt', info.prompt_tokens === undefined ? undefined
-      : number(info.prompt_tokens) + (info.cached_tokens ? ` (${t('from_cache', { n: number(info.cached_tokens) })})` : '')],
+      : number(info.prompt_tokens)],
+    ['fact_cached', info.cached_tokens === undefined || !info.prompt_tokens ? undefined
+      : `${number(info.cached_tokens)} (${number(info.cached_tokens / info.prompt_tokens * 100)} %)`],
     ['fact_answer', info.completion_tokens === undefined ? undefined
       : number(info.completion_tokens) + (info.thinking_tokens ? ` (${t('of_thinking', { n: number(info.thinking_tokens) })})` : '')],
     ['fact_speed', info.tokens_per_second === undefined ? undefined : t('per_second', { n: number(info.tokens_per_second, 1) })],
@@ -31,8 +44,6 @@ export function facts(message: Message, { t, number, duration }: Words): [string
     ['fact_end', info.finish_reason],
     ['fact_file', info.model_file],
     ['fact_hash', info.weights_id],
-    ['fact_cost', info.prompt_tokens === undefined || info.completion_tokens === undefined ? undefined
-      : `$${listPrice(info.prompt_tokens, info.cached_tokens ?? 0, info.completion_tokens).toFixed(6)}`],
   ];
   return rows.filter((row): row is [Key, string] => row[1] !== undefined).map(([key, value]) => [t(key), value]);
 }

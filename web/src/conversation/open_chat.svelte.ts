@@ -7,6 +7,7 @@ import { app } from '../app.svelte';
 import { branch, childrenOf, newestLeaf, shownPath } from '../chats/tree';
 import { t } from '../texts/texts.svelte';
 import { inParts, inShort } from './attach';
+import { sameText } from './compare';
 
 /// What is known of an answer only while it is written.
 export interface Live {
@@ -116,10 +117,11 @@ export class OpenChat {
 
   private readonly settings = (): ChatSettings => this.chat?.settings ?? {};
 
-  private async answer(fields: AnswerRequest): Promise<void> {
+  private async answer(fields: AnswerRequest): Promise<Message | null> {
     const { model, ...settings } = this.settings();
     const answer = await app.try(() => api.answer(this.id, { ...(model ? { model } : {}), settings, ...fields }));
     if (answer) this.show(answer);
+    return answer;
   }
   private show(message: Message): void {
     ++this.changes;
@@ -138,22 +140,32 @@ export class OpenChat {
     await this.answer({ parent: message.id });
     return true;
   }
-  again(answer: Message): Promise<void> {
-    return this.answer({ parent: answer.parent! });
+  async again(answer: Message): Promise<void> {
+    await this.answer({ parent: answer.parent! });
   }
-  goOn(answer: Message): Promise<void> {
+  async goOn(answer: Message): Promise<void> {
     const prefix = { ...(answer.thinking ? { thinking: answer.thinking } : {}), content: answer.content };
-    return this.answer({ parent: answer.parent!, prefix });
+    await this.answer({ parent: answer.parent!, prefix });
   }
   /// From an edited thinking on.
-  rethink(answer: Message, thinking: string): Promise<void> {
-    return this.answer({ parent: answer.parent!, prefix: { thinking } });
+  async rethink(answer: Message, thinking: string): Promise<void> {
+    await this.answer({ parent: answer.parent!, prefix: { thinking } });
   }
-  /// The same seed and settings once more.
-  exactly(answer: Message): Promise<void> {
-    const { seed, settings } = answer.info ?? {};
-    const same = { ...settings, ...(seed !== undefined ? { seed: Number(seed) } : {}) };
-    return this.answer({ parent: answer.parent!, settings: same, ...(answer.model ? { model: answer.model } : {}) });
+  /// The same seed and settings once more, whatever the chat's are today.
+  async exactly(answer: Message): Promise<void> {
+    const { seed, settings = {} } = answer.info ?? {};
+    const none = Object.fromEntries(Object.keys(this.settings()).map((key) => [key, null]));
+    const { model: _, ...same } = { ...none, ...settings, ...(seed !== undefined ? { seed: Number(seed) } : {}) };
+    const next = await this.answer({ parent: answer.parent!, settings: same, ...(answer.model ? { model: answer.model } : {}) });
+    if (next) this.repeats.set(next.id, answer.id);
+  }
+  private readonly repeats = new SvelteMap<string, string>();
+  /// Of an answer that `exactly` has made: whether it is the first one's text. An answer that was stopped is held against
+  /// the beginning only.
+  comparedWithFirst(answer: Message): 'same' | 'other' | null {
+    const first = this.messages.get(this.repeats.get(answer.id) ?? '');
+    if (!first || answer.status !== 'done') return null;
+    return sameText(first, answer) ? 'same' : 'other';
   }
   /// An answer whose text is changed by hand becomes a sibling.
   async rewrite(answer: Message, content: string): Promise<void> {

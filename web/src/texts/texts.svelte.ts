@@ -38,6 +38,8 @@ export const number = (n: number, digits = 0): string =>
 export const time = (ms: number): string =>
   new Date(ms).toLocaleString(current, { dateStyle: 'medium', timeStyle: 'short' });
 
+export const day = (ms: number): string => new Date(ms).toLocaleDateString(current, { dateStyle: 'long', timeZone: 'UTC' });
+
 /// "0.4 s", "12 s", "3:05 min".
 export function duration(ms: number): string {
   const s = ms / 1000;
