@@ -360,6 +360,38 @@ test('insight: numbers, the cost at a list price, the exact prompt; the same onc
   await page.getByText('Run again: another text').waitFor();
 });
 
+test('a nearly full window offers room: a short answer, the newest turns as a branch, a new chat with a summary', async () => {
+  const turns = [1, 2, 3, 4].flatMap((n) => [['user', `Question ${n}: ${'sea '.repeat(230)}`], ['assistant', `Answer ${n}: ${'sky '.repeat(230)}`]]);
+  const chat = await server.chat({ title: 'Of sea and sky', settings: { ...kBrief, max_tokens: 8 } }, ...turns);
+  const page = await visit(`/#/c/${chat.id}`);
+  const warning = page.locator('.warning');
+  await warning.getByText('nearly fills the context window').waitFor();
+  await page.locator('#composer').fill('What now?');
+  await warning.getByRole('button', { name: 'Ask for a short answer' }).click();
+  assert.equal(await page.locator('#composer').inputValue(), 'What now? Answer in a few sentences.');
+
+  await warning.getByRole('button', { name: 'New chat with a summary' }).click();
+  await page.getByRole('heading', { name: 'Of sea and sky (continued)' }).waitFor();
+  await page.getByText('The oldest 2 messages did not fit').waitFor();
+  const { id, system, settings } = await server.call('GET', `chats/${/#\/c\/(.+)$/.exec(page.url())[1]}`);
+  assert.notEqual(id, chat.id);
+  assert.match(system, /^Summary of the conversation so far:\n\n\S/);
+  assert.equal(settings.max_tokens, 8);
+  await warning.waitFor({ state: 'detached' });
+  assert.equal(await page.locator('#composer').inputValue(), 'What now? Answer in a few sentences.');
+
+  await page.goBack();
+  await warning.getByRole('button', { name: 'Go on with the newest 4 messages' }).click();
+  await page.locator('.mine .siblings').first().getByText('2/2').waitFor();
+  await warning.waitFor({ state: 'detached' });
+  await page.keyboard.press('Escape');
+  const kept = (await server.call('GET', `chats/${chat.id}`)).messages;
+  assert.equal(kept.length, 12);  // nothing is lost
+  assert.deepEqual(kept.slice(8).map((m) => m.content.slice(0, 10)), ['Question 3', 'Answer 3: ', 'Question 4', 'Answer 4: ']);
+  await say(page, 'And now?');
+  await answered(page);
+});
+
 test('models are loaded, reloaded and unloaded; a refusal is shown in the server’s words', async () => {
   const { models: [{ name }] } = await server.call('GET', 'state');
   const loaded = async () => (await server.call('GET', 'state')).models[0].loaded;

@@ -170,7 +170,7 @@ async function handle(request, response, next) {
 export function mockServer() {
   const real = process.env.FATHOM_URL;
   const passed = { target: real, changeOrigin: false };  // the server answers a page of its own origin only
-  const proxy = { '/app/api': passed, '/v1': passed, '/models/': passed };
+  const proxy = { '/app/api': passed, '/v1': passed, '/models/': passed, '/tokenize': passed };
   return {
     name: 'mock-server',
     config: () => (real ? { server: { proxy }, preview: { proxy } } : {}),

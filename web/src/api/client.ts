@@ -92,6 +92,9 @@ export const api = {
   /// Answers when it is done.
   model: async (command: ModelCommand, model: string) =>
     void (await request(`/models/${command}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ model }) })),
+  promptTokens: async (messages: { role: string; content: string }[], model: string) =>
+    ((await (await request('/tokenize', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ messages, model }) }))
+      .json()) as { count: number }).count,
   fileText: async (file: Blob, name: string, model: string | null) =>
     (await request(`/app/api/text?${query({ name, model })}`, { method: 'POST', headers: { 'Content-Type': 'application/octet-stream' }, body: file }))
       .json() as Promise<{ name: string; text: string; tokens: number }>,

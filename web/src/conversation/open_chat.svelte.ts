@@ -173,6 +173,16 @@ export class OpenChat {
     const message = await app.try(() => api.addMessage(this.id, fields));
     if (message) this.show(message);
   }
+  /// These messages once more, as a branch that begins with the first of them; the others stay where they are.
+  async keepOnly(messages: Message[]): Promise<void> {
+    let parent: string | null = null;
+    for (const { role, content, thinking } of messages) {
+      const copy: Message | null = await app.try(() => api.addMessage(this.id, { parent, role, content, ...(thinking ? { thinking } : {}) }));
+      if (!copy) return;
+      this.show(copy);
+      parent = copy.id;
+    }
+  }
   async stop(): Promise<void> {
     const message = this.running;
     if (message) await app.try(() => api.stop(message.id));
