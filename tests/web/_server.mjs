@@ -1,6 +1,6 @@
 // `fathom serve` with a store of its own for the page's tests, and Chromium. Waits are for what is seen, never for a time.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,8 +20,13 @@ export class Server {
   folder = mkdtempSync(join(tmpdir(), 'fathom-web-'));
   url = process.env.FATHOM_URL ?? '';
 
-  constructor({ thinks = false } = {}) {
-    this.options = ['serve', process.env.FATHOM_MODEL, '--ctx', '2048', '--seed', '1', '--access-log', 'off'];
+  constructor({ thinks = false, second = false } = {}) {
+    const models = [process.env.FATHOM_MODEL];
+    if (second && !process.env.FATHOM_URL) {  // the same weights under another name
+      models.push(join(this.folder, 'second.gguf'));
+      symlinkSync(process.env.FATHOM_MODEL, models[1]);
+    }
+    this.options = ['serve', ...models, '--ctx', '2048', '--seed', '1', '--access-log', 'off'];
     if (!thinks) return;
     const template = join(this.folder, 'thinks.jinja');
     writeFileSync(template, kTemplate);

@@ -392,6 +392,44 @@ test('a nearly full window offers room: a short answer, the newest turns as a br
   await answered(page);
 });
 
+test('answers side by side: settings, models, samples with a vote', async () => {
+  const two = await new Server({ second: true }).start();
+  try {
+    const chat = await two.chat({ settings: kBrief }, ['user', 'What is 2+2? Give the number.']);
+    const parent = (await two.call('GET', `chats/${chat.id}`)).messages[0].id;
+    for (const content of ['It is \\boxed{4}.', 'Let me see.\n\n**The answer is 4.**', 'Five.'])
+      await two.call('POST', `chats/${chat.id}/messages`, { parent, role: 'assistant', content });
+    const page = await open(browser, `${two.url}/#/c/${chat.id}`, { bypassCSP: true });
+    pages.push(page);
+    await page.getByRole('button', { name: 'Answers side by side' }).click();
+    const columns = page.locator('.column');
+    await page.getByText('2 of 3 answers agree: 4').waitFor();
+    assert.equal(await page.locator('.column.agrees').count(), 2);
+    await page.getByText('Others: Five (1)').waitFor();
+    assert.deepEqual(await findings(page), [], 'side by side');
+
+    if (!process.env.FATHOM_URL) await page.getByRole('dialog').getByLabel('Model').selectOption('second');
+    await page.getByLabel('Temperature').fill('0.9');
+    await page.getByRole('button', { name: 'Answer this way' }).click();
+    await columns.nth(3).getByText('Temperature 0.90').waitFor();  // told when it is over
+    await page.getByLabel('Samples').selectOption('3');
+    await page.getByLabel('Temperature').fill('0');
+    await page.getByRole('button', { name: 'Take samples and count' }).click();
+    await columns.nth(6).waitFor();
+    await page.locator('.column[aria-busy=true]').first().waitFor({ state: 'detached' });
+    await page.locator('.column[aria-busy=false]').nth(6).waitFor();
+    const made = (await two.call('GET', `chats/${chat.id}`)).messages.slice(4);
+    if (!process.env.FATHOM_URL) assert.deepEqual(made.map((m) => m.model), Array(4).fill('second'));
+    assert.deepEqual(made.map((m) => m.info.seed), [6, 7, 8, 9]);  // the chat's is 3, and three answers were there
+    assert.deepEqual(made.map((m) => m.info.settings.temperature), [0.9, 0.6, 0.6, 0.6]);  // at 0 all would be one
+    await columns.first().getByRole('button', { name: 'Go on with this answer' }).click();
+    await page.locator('.siblings').getByText('1/7').waitFor();
+    assert.equal(await page.getByRole('dialog').count(), 0);
+  } finally {
+    await two.close();
+  }
+});
+
 test('models are loaded, reloaded and unloaded; a refusal is shown in the server’s words', async () => {
   const { models: [{ name }] } = await server.call('GET', 'state');
   const loaded = async () => (await server.call('GET', 'state')).models[0].loaded;
@@ -511,6 +549,12 @@ test('nothing is wider than a phone of 360 px', async () => {
   await page.goto(`${server.url}/#/c/${chat.id}`);
   await page.locator('.katex-display').waitFor();
   await fits('a chat');
+  await page.getByRole('button', { name: 'Commands for this message' }).last().click();
+  await page.getByRole('menuitem', { name: 'Answers side by side' }).click();
+  await page.locator('.column .katex-display').waitFor();
+  await fits('side by side');
+  assert.ok(await page.locator('dialog').evaluate((d) => d.querySelector('.dialog-inside').scrollWidth <= 360));
+  await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Show chats' }).click();
   await page.locator('.sidebar').waitFor();
   await fits('the list of chats');

@@ -21,6 +21,7 @@ export class OpenChat {
   messages = new SvelteMap<string, Message>();
   live = new SvelteMap<string, Live>();
   missing = $state(false);
+  comparing = $state<string | null>(null);  // the question whose answers are seen side by side
   status = $state('');  // for screen readers
   readonly path = $derived(shownPath(this.messages, this.chat?.leaf ?? null));
   readonly running = $derived(this.path.find((m) => m.status === 'running') ?? null);
@@ -183,6 +184,17 @@ export class OpenChat {
       parent = copy.id;
     }
   }
+  /// So many more answers to a question, each with a seed of its own; at temperature 0 one would have but one.
+  async sample(parent: string, count: number, wish: Omit<AnswerRequest, 'parent'>): Promise<void> {
+    const { seed = Math.floor(Math.random() * 2 ** 52) } = this.settings();
+    const first = seed + this.childrenOf(parent).length;
+    const temperature = wish.settings?.temperature === 0 && count > 1 ? { temperature: 0.6 } : {};
+    for (let i = 0; i < count; ++i)
+      if (!await this.answer({ ...wish, parent, settings: { ...this.settings(), ...wish.settings, ...temperature, seed: first + i } })) return;
+  }
+  async stopAll(messages: Message[]): Promise<void> {
+    for (const { id } of messages) await app.try(() => api.stop(id));
+  }
   async stop(): Promise<void> {
     const message = this.running;
     if (message) await app.try(() => api.stop(message.id));
@@ -191,8 +203,11 @@ export class OpenChat {
     await app.try(() => api.answerNow(message.id));
   }
 
+  childrenOf(parent: string | null): Message[] {
+    return childrenOf(this.messages, parent);
+  }
   siblings(message: Message): Message[] {
-    return childrenOf(this.messages, message.parent);
+    return this.childrenOf(message.parent);
   }
   async turnTo(id: string): Promise<void> {
     ++this.changes;
