@@ -157,6 +157,27 @@ class More(AppTest):
         self.app.say(chat, "tick " * 200_000)
         self.assertTrue(self.search("tick")[0]["snippet"].startswith("\x01tick\x02 \x01tick\x02"))
 
+    def test_imports_are_bounded(self):
+        def file(chats):
+            return {"format": "fathom.chats", "version": 1, "chats": chats}
+
+        folders = self.app.call("GET", "folders")
+        for chats in ([{}] * 100_001, [{"folder": str(i)} for i in range(1001)], [{"folder": "x" * 201}]):
+            self.app.call("POST", "import", file(chats), status=400)
+        self.assertEqual(self.app.call("GET", "folders"), folders)
+        # A beginning of an answer that ends within a character.
+        asked = {"role": "assistant", "content": "\u00e9a", "parent": "u", "asked": {"prefix": {"content": 1}}}
+        self.app.call("POST", "import", file([{"title": "cut", "messages": [{"id": "u", "role": "user", "content": "Hi"}, asked]}]))
+        chat = next(c for c in self.app.call("GET", "chats")["chats"] if c["title"] == "cut")
+        answer = self.app.call("GET", f"chats/{chat['id']}")["messages"][1]
+        self.assertTrue(self.app.call("GET", f"messages/{answer['id']}/prompt")["prompt"].endswith("assistant\n"))
+        # A time that is still to come would be that of every later change; equal times become one each.
+        self.app.call("POST", "import", file([{"title": "late", "updated": 2 ** 53}]))
+        self.assertLess(self.app.new_chat()["updated"], 2 ** 52)
+        self.app.call("POST", "import", file([{"title": "old", "created": 5, "updated": 5}] * 100))
+        old = [c["updated"] for c in self.app.call("GET", "chats?limit=1000")["chats"] if c["title"] == "old"]
+        self.assertEqual((len(old), len(set(old)), min(old)), (100, 100, 5))
+
     def imported(self, name):
         """The chats that a sample brings, by title: [(role, thinking, content, index of the parent)]."""
         before = {c["id"] for c in self.app.call("GET", "chats?limit=1000")["chats"]}

@@ -14,6 +14,13 @@ constexpr std::pair<const char*, const char*> kNames[] = {
     {"top_p", "top_p"}, {"seed", "seed"},         {"max_tokens", "max_tokens"},   {"temperature", "temperature"},
 };
 
+/// The first `bytes` of a text, or less, for a length from a file may be any: whole characters.
+std::string beginning_of(const std::string& text, size_t bytes) {
+  if (bytes >= text.size()) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
+
 }  // namespace
 
 std::optional<std::string> read_text(Fields& f, std::string_view key, size_t most) {
@@ -92,8 +99,8 @@ GenerateRequest answer_request(const std::vector<AppMessage>& branch, const AppM
   for (const AppMessage& m : branch) add(m.role, m.content, m.thinking);
   const json::object& prefix = answer.asked.at("prefix").as_object();
   const auto length = [&](const char* key) { return prefix.at(key).to_number<size_t>(); };
-  const std::string thinking = answer.thinking.substr(0, length("thinking")),
-                    content = answer.content.substr(0, length("content"));
+  const std::string thinking = beginning_of(answer.thinking, length("thinking")),
+                    content = beginning_of(answer.content, length("content"));
   json::object body;
   for (const auto& [setting, field] : kNames)
     if (const json::value* value = answer.asked.at("settings").as_object().if_contains(setting)) body[field] = *value;

@@ -1,6 +1,7 @@
 // The app's routes for chats that leave and come: exports, imports.
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "server/api/error.h"
 #include "server/app/app_api.h"
@@ -19,6 +20,20 @@ std::map<std::string, std::string> names_of(const json::array& folders) {
   for (const json::value& folder : folders)
     names[std::string(folder.at("id").as_string())] = std::string(folder.at("name").as_string());
   return names;
+}
+
+/// Throws ApiError where the folders that the chats name would be too many, or have names that are too long.
+void check_folders(const std::vector<ImportedChat>& chats, const json::array& folders) {
+  std::set<std::string> names;
+  for (const auto& [id, name] : names_of(folders)) names.insert(name);
+  for (const ImportedChat& chat : chats) {
+    if (chat.chat.folder.size() > AppShelf::kMostName)
+      throw ApiError(400, cat("the file: expected names of folders of at most ", AppShelf::kMostName, " bytes, found ",
+                              chat.chat.folder.size()));
+    if (!chat.chat.folder.empty()) names.insert(chat.chat.folder);
+    if (names.size() > std::max(AppShelf::kMostFolders, folders.size()))
+      throw ApiError(400, cat("the file: expected at most ", AppShelf::kMostFolders, " folders in all, found more"));
+  }
 }
 
 }  // namespace
@@ -68,6 +83,7 @@ AppApi::Answer AppApi::export_all(Call& call) {
 
 AppApi::Answer AppApi::import_chats(Call& call) {
   std::vector<ImportedChat> chats = read_chats(call.body());
+  check_folders(chats, shelf_.folders());
   const size_t count = chats.size();
   for (ImportedChat& chat : chats) store_.insert(std::move(chat.chat), std::move(chat.messages));
   feed_.tell("folders", "");

@@ -59,6 +59,11 @@ ImportedChat read_own(const json::value& value, const std::string& path) {
   return out;
 }
 
+void check_count(size_t chats) {
+  if (chats > kMostChats)
+    throw ApiError(400, cat("the file: expected at most ", kMostChats, " conversations, found ", chats));
+}
+
 }  // namespace
 
 std::vector<ImportedChat> read_chats(const json::value& file) {
@@ -72,6 +77,7 @@ std::vector<ImportedChat> read_chats(const json::value& file) {
       throw wrong_field("format", cat("format: expected ", kExportFormat, " of version ", kExportVersion, ", found '",
                                       format.substr(0, 60), "' of version ", version));
     const json::array* chats = f.array("chats");
+    check_count(chats ? chats->size() : 0);
     for (size_t i = 0; chats && i < chats->size(); ++i) out.push_back(read_own((*chats)[i], cat("chats[", i, "]")));
     return out;
   }
@@ -79,8 +85,7 @@ std::vector<ImportedChat> read_chats(const json::value& file) {
   const json::array one = object ? json::array{file} : json::array();
   const json::array* list = object ? &one : file.if_array();
   if (!list) throw ApiError(400, "the file: expected a list of conversations, found none");
-  if (list->size() > kMostChats)
-    throw ApiError(400, cat("the file: expected at most ", kMostChats, " conversations, found ", list->size()));
+  check_count(list->size());
   for (const json::value& conversation : *list)
     if (std::optional<ImportedChat> chat = read_foreign_chat(conversation)) out.push_back(std::move(*chat));
   if (out.empty() && !list->empty())

@@ -124,11 +124,18 @@ void insert_chat(soci::session& sql, const AppChat& chat) {
   write_chat(sql, chat);
 }
 
-/// The same for a time that is given: the next one that is free.
-long long free_change(soci::session& sql, long long time) {
-  for (int taken = 1; taken != 0; ++time)
-    sql << "SELECT count(*) FROM app_chats WHERE updated = :u", soci::into(taken), use(time);
-  return time - 1;
+/// The same for a time that is given: one that is free, soon behind it. Many chats of a file may have the same time, so
+/// that after some steps it leaps, and further each time it must.
+long long free_change(soci::session& sql, const long long time) {
+  constexpr uint64_t kSteps = 16;
+  uint64_t step = 0, farthest = kSteps;
+  for (uint64_t tries = 0;; ++tries) {
+    const long long wanted = time + static_cast<long long>(step);
+    int taken = 0;
+    sql << "SELECT count(*) FROM app_chats WHERE updated = :u", soci::into(taken), use(wanted);
+    if (taken == 0) return wanted;
+    step = tries < kSteps ? tries + 1 : draw_seed() % (farthest *= 2);
+  }
 }
 
 /// The folder's id.
@@ -216,6 +223,7 @@ AppChat ChatStore::create(AppChat chat) {
 
 AppChat ChatStore::insert(AppChat chat, std::vector<AppMessage> messages) {
   return database_->with([&](soci::session& sql) {
+    const auto past = [now = unix_ms()](int64_t time) { return std::clamp<int64_t>(time, 0, now); };
     if (!chat.folder.empty()) chat.folder = folder_named(sql, chat.folder);
     std::map<std::string, std::string> ids;
     for (AppMessage& m : messages) m.id = ids[m.id] = random_id();
@@ -228,14 +236,15 @@ AppChat ChatStore::insert(AppChat chat, std::vector<AppMessage> messages) {
     chat.id = random_id();
     if (chat.created == 0)
       chat.created = messages.empty() || messages.front().created == 0 ? unix_ms() : messages.front().created;
-    chat.updated = free_change(sql, std::max(chat.updated, chat.created));
+    chat.created = past(chat.created);
+    chat.updated = free_change(sql, std::max(past(chat.updated), chat.created));
     if (chat.title.empty())
       for (const AppMessage& m : messages)
         if (m.role == "user" && chat.title.empty()) chat.title = title_of(m.content);
     insert_chat(sql, chat);
     for (AppMessage& m : messages) {
       m.chat = chat.id;
-      if (m.created == 0) m.created = chat.created;
+      m.created = m.created == 0 ? chat.created : past(m.created);
       insert_message(sql, m);
     }
     return chat;

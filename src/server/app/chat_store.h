@@ -41,8 +41,8 @@ class ChatStore {
   size_t count();
   /// Gives it id and times.
   AppChat create(AppChat chat);
-  /// A chat from elsewhere, with its messages, parents before children; ids become new ones, times stay. `folder` is a
-  /// name: it is made if there is none of it.
+  /// A chat from elsewhere, with its messages, parents before children; ids become new ones, times stay, but for
+  /// those still to come and those that another chat has. `folder` is a name: it is made if there is none of it.
   AppChat insert(AppChat chat, std::vector<AppMessage> messages);
   /// Of all chats, the oldest first.
   std::vector<std::string> ids();
