@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { kLongestFormula } from '../src/markdown/math';
 import { markdown } from '../src/markdown/render';
 
 const render = (text: string) => markdown.render(text).trim();
@@ -28,5 +29,10 @@ it('finds formulas', () => {
 });
 it('leaves money alone', () => {
   expect(render('It costs $5 or $6, US$7 and $8.')).not.toContain('math');
+  // Text full of openings is text: each is looked at no further than a formula may be long.
+  for (const [open, close] of [['\\(', '\\)'], ['$$', '$$'], ['$', '$']] as const) {
+    expect(render(`a ${open}${'x'.repeat(kLongestFormula - 10)}${close} b`)).toContain('math');
+    expect(render(`a ${open}${'x'.repeat(kLongestFormula + 10)}${close} b`)).not.toContain('math');
+  }
   expect(render('`$x$`')).not.toContain('math');
 });

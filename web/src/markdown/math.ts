@@ -2,6 +2,9 @@
 // formulas; they become elements of class "math" with the source in data-tex, which typeset.ts fills.
 import type { MarkdownIt } from 'markdown-it';
 
+/// Characters of a formula in a line: without a bound, text full of openings would be searched to its end for each.
+export const kLongestFormula = 10_000;
+
 const kBlocks = [['$$', '$$'], ['\\[', '\\]']] as const;
 
 /// Whether $ at `at` can open (`side` 1) or close (`side` -1) a formula: "a $5 and $6 note" holds none.
@@ -10,7 +13,14 @@ function dollarFits(text: string, at: number, side: 1 | -1): boolean {
   return !/\s/.test(inside) && (side === 1 ? !/[\w$]/.test(outside) : !/[\d$]/.test(outside));
 }
 
+/// Where `close` comes next, within a formula's length; -1: it does not.
+function closing(text: string, close: string, from: number): number {
+  const at = text.slice(from, from + kLongestFormula).indexOf(close);
+  return at < 0 ? -1 : from + at;
+}
+
 function closingDollar(text: string, from: number): number {
+  text = text.slice(0, from + kLongestFormula);
   for (let at = text.indexOf('$', from); at >= 0; at = text.indexOf('$', at + 1))
     if (text[at - 1] !== '\\') return dollarFits(text, at, -1) ? at : -1;
   return -1;
@@ -23,10 +33,10 @@ export function math(md: MarkdownIt): void {
     if (text.startsWith('\\(', start) || text.startsWith('\\[', start)) {
       open = text.slice(start, start + 2);
       close = open === '\\(' ? '\\)' : '\\]';
-      end = text.indexOf(close, start + 2);
+      end = closing(text, close, start + 2);
     } else if (text.startsWith('$$', start)) {
       open = close = '$$';
-      end = text.indexOf('$$', start + 2);
+      end = closing(text, '$$', start + 2);
     } else if (text[start] === '$' && dollarFits(text, start, 1)) {
       open = close = '$';
       end = closingDollar(text, start + 1);
