@@ -57,7 +57,7 @@ test('errors are the package\'s own', async () => {
     (e) => e instanceof OpenAI.BadRequestError && e.param === 'temperature');
   await assert.rejects(chat.create({ ...plain, model: 'gpt-9' }),
     (e) => e instanceof OpenAI.NotFoundError && e.code === 'model_not_found');
-  await assert.rejects(chat.create({ ...plain, n: 9 }), (e) => e instanceof OpenAI.RateLimitError);
+  await assert.rejects(chat.create({ ...plain, n: 9 }), (e) => e instanceof OpenAI.BadRequestError && e.param === 'n');
 });
 
 test('an abort frees the places', async () => {
