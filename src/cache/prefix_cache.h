@@ -20,9 +20,9 @@ using PageKey = Blake2b256::Digest;
 
 /// Whose pages: texts in different scopes never share.
 struct PageScope {
-  std::string salt = {};         ///< the tenant's
-  std::string numerics_id = {};  ///< of those with an adapter of their own; empty: the cache's
-  auto operator<=>(const PageScope&) const = default;
+  std::string salt = {};                               ///< the tenant's
+  std::string numerics_id = {};                        ///< of those with an adapter of their own; empty: the cache's
+  auto operator<=>(const PageScope&) const = default;  // NOLINT(modernize-use-nullptr): of the compiler's own code
 };
 
 class PrefixCache {

@@ -12,7 +12,7 @@ namespace fathom {
 namespace {
 
 constexpr size_t kMostLine = size_t{1} << 20, kMostDocument = size_t{4} << 20;
-constexpr long kSilence_s = 600;
+constexpr long kSilenceSeconds = 600;
 
 struct FreeHeaders {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -69,7 +69,7 @@ class Transfer {
     curl_easy_setopt(easy_, CURLOPT_POSTFIELDS, request.body.c_str());
     curl_easy_setopt(easy_, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_TIME, kSilence_s);
+    curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_TIME, kSilenceSeconds);
     curl_easy_setopt(easy_, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy_, CURLOPT_PRIVATE, this);
     curl_easy_setopt(easy_, CURLOPT_WRITEDATA, this);
