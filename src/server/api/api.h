@@ -136,7 +136,7 @@ class Api {
   std::shared_ptr<BatchStore> batches_;
   std::atomic<const HttpServer*> http_ = nullptr;  // null: none is known
   std::unique_ptr<AppApi> app_;
-  std::unique_ptr<BatchRunner> batch_runner_;      // last: it uses all of the above
+  std::unique_ptr<BatchRunner> batch_runner_;  // last: it uses all of the above
 };
 
 }  // namespace fathom
