@@ -2,6 +2,7 @@
 #include "engine/bench.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -346,6 +347,15 @@ std::string shape_names() {
   return names;
 }
 
+/// Throws for a flag that would do nothing beside `mode`: any but its own, which need it, and `others`.
+void refuse_the_rest(CLI::App& command, const char* mode, std::initializer_list<std::string_view> others) {
+  CLI::Option* flag = command.get_option(mode);
+  for (CLI::Option* o : command.get_options())
+    if (o->count() > 0 && o != flag && !o->get_needs().contains(flag) &&
+        std::ranges::find(others, o->get_name()) == others.end())
+      throw CLI::ExcludesError(mode, o->get_name());
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, Invocation& invocation) {
@@ -406,13 +416,15 @@ void add_bench(CLI::App& app, Invocation& invocation) {
       "With --serve the key, if one is needed, is $OPENAI_API_KEY.\n"
       "With --train CMD has {config} {sequences} {context} {threads} and prints {\"tokens_per_s\": N}.\n"
       "Ctrl-C prints what was measured so far and exits with 130.");
-  command->callback([&invocation, options, verify, train, serve] {
+  command->callback([&invocation, command, options, verify, train, serve] {
     if (!serve->urls.empty()) {
+      refuse_the_rest(*command, "--serve", {"--repeat", "--json", "--log"});
       serve->repeat = options->repeat, serve->json = options->json;
       invocation.run = [serve](const Settings&) { return bench_serve(*serve); };
       return;
     }
     if (!train->config.empty()) {
+      refuse_the_rest(*command, "--train", {"--compare", "--repeat", "--json", "--kernels", "--threads", "--log"});
       train->rivals = options->rivals, train->repeat = options->repeat, train->json = options->json;
       invocation.run = [train](const Settings& settings) { return bench_train(*train, settings); };
       return;

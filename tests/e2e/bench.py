@@ -63,6 +63,14 @@ class Bench(unittest.TestCase):
         self.assertIn("expected an OpenAI server", error)
         self.assertEqual(run("bench", MODEL, "--serve", "http://127.0.0.1:1")[0], 2)
 
+    def test_flags_that_would_do_nothing(self):
+        for mode, value, flags in (("--serve", "http://127.0.0.1:1", (("--prompt", 8), ("--threads", 1), ("--train", "c.json"))),
+                                   ("--train", "c.json", (("--decode", 8), ("--profile", "int8"), ("--quality",)))):
+            for flag in flags:
+                code, _, error = run("bench", mode, value, *flag)
+                self.assertEqual(code, 2)
+                self.assertIn(f"{mode} excludes {flag[0]}", error)
+
     def test_table(self):
         code, printed, error = run("bench", MODEL, *SHORT, "--cold-start", 0, "--batch", 0)
         self.assertEqual(code, 0, error)
