@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -153,9 +154,11 @@ int serve(const ServeCommand& command, const Settings& settings) {
   std::unique_ptr<AccessLog> access_log;
   if (const std::string to = settings.text("access-log").value_or(command.open ? "off" : "stderr"); to != "off")
     access_log = std::make_unique<AccessLog>(to == "stderr" ? "" : to);
-  auto bar = std::make_unique<ProgressBar>("loading", terminal_of(2));
-  models.front().options.progress = [&bar](uint64_t done, uint64_t total) {
-    if (bar) bar->show(done, total);
+  // Touched while a model is loaded alone, which one thread at a time does: this one, or one that goes on with a batch.
+  ProgressBar bar("loading", terminal_of(2));
+  std::atomic<bool> starting = true;
+  models.front().options.progress = [&](uint64_t done, uint64_t total) {
+    if (starting) bar.show(done, total);
   };
   std::vector<ModelAlias> aliases = aliases_of(command, models);
   ApiOptions options;
@@ -164,7 +167,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
                  {.max_requests = options.max_requests,
                   .on_loaded =
                       [&bar](const LoadedModel& model) {
-                        if (bar) bar->clear();
+                        bar.clear();
                         describe(model);
                       },
                   .on_unloaded = [](const std::string& name) { print_err(sanitized(cat(name, ": unloaded\n"))); }});
@@ -189,7 +192,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   });
   for (const HostedModel& m : host.models())
     if (!command.lazy && (m.name == first || m.base == first)) host.acquire(m.name);
-  bar.reset();
+  starting = false;
   api.count_http(server);
   server.start();
   print_err(cat("listening on http://", server.address(),
