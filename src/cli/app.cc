@@ -55,7 +55,7 @@ int run_program(int argc, char** argv) {
       "Example:  fathom run MODEL \"Why is the sky blue?\"\nMODEL is a GGUF file, a Hugging Face folder, or OWNER/NAME "
       "of an installed model.");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "fathom 0.1.0");
+  app.set_version_flag("--version", "fathom " FATHOM_VERSION);
   Invocation invocation;
   for (const auto add :
        {add_chat, add_run, add_serve, add_pull, add_list, add_rm, add_inspect, add_convert, add_quantize, add_imatrix,

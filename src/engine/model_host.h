@@ -87,7 +87,7 @@ struct SharedEngine {
   std::unique_ptr<Engine> engine;
   HostedModelStats stats;
   // ---- of the compute thread
-  Scheduler scheduler{*engine, {.share_prefixes = true}};
+  Scheduler scheduler{*engine, {.share_prefixes = true, .shared_rows = 128}};
   std::list<std::shared_ptr<Generation>> active;
 };
 

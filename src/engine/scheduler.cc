@@ -108,7 +108,7 @@ void Scheduler::take_tokens() {
 size_t Scheduler::prompt_rows() const {
   const size_t tokens = parts_.size();
   size_t room = engine_.prefill_chunk() - tokens;
-  if (entries_.size() > 1) room = std::min(room, kSharedRows);
+  if (entries_.size() > 1) room = std::min(room, options_.shared_rows);
   if (tokens == 0) return room;
   const PassCost& cost = engine_.pass_cost();
   const double most = kMostSlowdown * cost(tokens);

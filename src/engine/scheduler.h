@@ -63,6 +63,9 @@ class Running {
 struct SchedulerOptions {
   /// Whether texts that begin alike share pages, with others of this engine that were here before too.
   bool share_prefixes = false;
+  /// Rows of prompts in a step while several sequences are here: with fewer a short one waits less for a long one's
+  /// step, and with very few all are read later (the 1.5B: `fathom bench --prompt 128,512`).
+  size_t shared_rows = SIZE_MAX;
 };
 
 /// What the scheduler has done so far.
@@ -107,9 +110,6 @@ class Scheduler {
   static constexpr size_t kMostDrafts = 32;     // of all sequences in a step: each takes a row of logits
   static constexpr size_t kLeastPrompt = 3;     // rows of prompts beside others' tokens, whatever they cost
   static constexpr double kMostSlowdown = 1.6;  // of a step by prompts: the table of costs is of one machine
-  // Of prompts in a step while several sequences are here: with more a short one waits longer for a long one's step,
-  // and they are read hardly sooner (the 1.5B on two Zen 3 cores: 104 tokens a second by 128 rows, 112 by 512).
-  static constexpr size_t kSharedRows = 128;
 
   bool remove_done();
   void settle_cancelled();

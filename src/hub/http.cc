@@ -222,7 +222,7 @@ void HttpClient::begin_hop(Transfer& t) {
   t.reply.headers.clear();
   t.discarded = 0, t.header_count = 0, t.head_seen = false;
   const auto add = [&t](const std::string& line) { t.headers = curl_slist_append(t.headers, line.c_str()); };
-  add("User-Agent: fathom/0.1.0");
+  add("User-Agent: fathom/" FATHOM_VERSION);
   if (t.request.first)
     add(cat("Range: bytes=", *t.request.first, "-", t.request.last ? std::to_string(*t.request.last) : ""));
   if (!t.request.if_range.empty()) add("If-Range: " + t.request.if_range);

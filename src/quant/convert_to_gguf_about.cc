@@ -10,11 +10,14 @@
 #include <regex>
 #include <set>
 
+#include "base/trimmed.h"
+
 namespace fathom {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kBlanks = " \t\r";
 constexpr size_t kMaxName = 256;  // bytes of a name that is taken apart
 constexpr size_t kMaxCard = size_t{1} << 20, kMaxListed = 1000;
 
@@ -96,20 +99,15 @@ void find_basename(std::vector<NamePart>& parts) {
     part->roles.erase(kBasename);
 }
 
-std::string trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return "";
-  return std::string(text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1));
-}
-
 /// A YAML scalar: without quotes, without a comment behind it.
 std::string scalar(std::string_view text) {
-  std::string out = trimmed(text);
+  std::string out(trimmed(text, kBlanks));
   if (out.size() >= 2 && (out[0] == '"' || out[0] == '\'')) {
     const size_t end = out.find(out[0], 1);
     if (end != std::string::npos) return out.substr(1, end - 1);
   }
-  if (const size_t comment = out.find(" #"); comment != std::string::npos) out = trimmed(out.substr(0, comment));
+  if (const size_t comment = out.find(" #"); comment != std::string::npos)
+    out = trimmed(std::string(out, 0, comment), kBlanks);
   return out == "null" || out == "~" ? "" : out;
 }
 
@@ -324,7 +322,7 @@ std::map<std::string, std::vector<std::string>> parse_model_card(std::string_vie
     if (first && line != "---") return {};
     if (!first && line == "---") return card;
     if (std::exchange(first, false)) continue;
-    const std::string text = trimmed(line);
+    const std::string text(trimmed(line, kBlanks));
     if (text.starts_with("- ")) {
       std::string item = scalar(std::string_view(text).substr(2));
       if (list && list->size() < kMaxListed && item.find(": ") == std::string::npos) list->push_back(std::move(item));
@@ -334,7 +332,7 @@ std::map<std::string, std::vector<std::string>> parse_model_card(std::string_vie
     if (line.empty() || line[0] == ' ' || line[0] == '\t' || line[0] == '#' || colon == std::string_view::npos)
       continue;
     std::vector<std::string>& values = card[std::string(line.substr(0, colon))];
-    const std::string value = trimmed(line.substr(colon + 1));
+    const std::string value(trimmed(std::string_view(line).substr(colon + 1), kBlanks));
     values.clear();
     list = value.empty() ? &values : nullptr;
     if (value.starts_with("["))

@@ -1,25 +1,17 @@
 #include "server/http/multipart.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/error.h"
+#include "base/trimmed.h"
+#include "server/http/target.h"
 #include "text/utf8.h"
 
 namespace fathom {
 namespace {
 
+constexpr std::string_view kBlanks = " \t";
 constexpr size_t kMostParts = 32, kMostHead = size_t{16} << 10;
-
-bool same_word(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 /// The parameter `key` of a header's value ("form-data; name=\"a\"; filename=b"); "": it has none.
 std::string parameter(std::string_view value, std::string_view key) {
@@ -27,7 +19,7 @@ std::string parameter(std::string_view value, std::string_view key) {
   while (at != std::string_view::npos) {
     const size_t equals = value.find('=', at);
     if (equals == std::string_view::npos) return "";
-    const std::string_view name = trimmed(value.substr(at + 1, equals - at - 1));
+    const std::string_view name = trimmed(value.substr(at + 1, equals - at - 1), kBlanks);
     std::string text;
     size_t end = equals + 1;
     if (end < value.size() && value[end] == '"') {
@@ -38,9 +30,9 @@ std::string parameter(std::string_view value, std::string_view key) {
       end = value.find(';', end);
     } else {
       end = value.find(';', end);
-      text = trimmed(value.substr(equals + 1, end == std::string_view::npos ? end : end - equals - 1));
+      text = trimmed(value.substr(equals + 1, end == std::string_view::npos ? end : end - equals - 1), kBlanks);
     }
-    if (same_word(name, key)) return text;
+    if (http::same_letters(name, key)) return text;
     at = end;
   }
   return "";
@@ -62,7 +54,7 @@ FormPart read_head(std::string_view head) {
     head.remove_prefix(std::min(end + 2, head.size()));
     const size_t colon = line.find(':');
     if (colon == std::string_view::npos) throw Error("the form: expected headers in front of a part");
-    if (!same_word(trimmed(line.substr(0, colon)), "content-disposition")) continue;
+    if (!http::same_letters(trimmed(line.substr(0, colon), kBlanks), "content-disposition")) continue;
     const std::string_view value = line.substr(colon + 1);
     part.name = parameter(value, "name");
     if (const std::string filename = parameter(value, "filename"); !filename.empty())
@@ -75,7 +67,7 @@ FormPart read_head(std::string_view head) {
 }  // namespace
 
 std::vector<FormPart> parse_form(std::string_view content_type, std::string_view body) {
-  if (!same_word(trimmed(content_type.substr(0, content_type.find(';'))), "multipart/form-data"))
+  if (!http::same_letters(trimmed(content_type.substr(0, content_type.find(';')), kBlanks), "multipart/form-data"))
     throw Error("the body: expected multipart/form-data");
   const std::string boundary = parameter(content_type, "boundary");
   if (boundary.empty() || boundary.size() > 70) throw Error("the form: expected a boundary of 1 to 70 characters");
@@ -88,7 +80,7 @@ std::vector<FormPart> parse_form(std::string_view content_type, std::string_view
   while (!body.substr(at).starts_with("--")) {
     if (parts.size() == kMostParts) throw Error(cat("the form: expected at most ", kMostParts, " parts"));
     const size_t line = body.find("\r\n", at);
-    if (line == std::string_view::npos || !trimmed(body.substr(at, line - at)).empty()) throw broken();
+    if (line == std::string_view::npos || !trimmed(body.substr(at, line - at), kBlanks).empty()) throw broken();
     const size_t head_end = body.find("\r\n\r\n", line);
     if (head_end == std::string_view::npos || head_end - line > kMostHead) throw broken();
     FormPart part = read_head(head_end > line + 2 ? body.substr(line + 2, head_end - line - 2) : "");
@@ -100,7 +92,7 @@ std::vector<FormPart> parse_form(std::string_view content_type, std::string_view
   }
   // Behind the end its line has nothing more: else it is a line of a file, which would be cut off there.
   const std::string_view behind = body.substr(at + 2);
-  if (!trimmed(behind.substr(0, behind.find("\r\n"))).empty()) throw broken();
+  if (!trimmed(behind.substr(0, behind.find("\r\n")), kBlanks).empty()) throw broken();
   return parts;
 }
 
