@@ -118,6 +118,8 @@ class Backend {
                              const LayerCache& layer, size_t heads, size_t latent, float scale) = 0;
   /// logits [T, E]; bias [E] or undefined: used for the choice only.
   virtual void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) = 0;
+  /// The gates that route() gives to experts chosen elsewhere: out.ids are read.
+  virtual void gate_chosen(const Routing& out, const Tensor& logits, const RouterConfig& config) = 0;
   /// Orders the T * k slots by expert, then token: token_of_row [T * k] i32 is the token of each row of the experts'
   /// input, row_of_slot [T, k] i32 its inverse; rows [offsets[e], offsets[e + 1]) belong to expert e (E + 1 offsets).
   virtual void group_by_expert(const Tensor& ids, const Tensor& token_of_row, const Tensor& row_of_slot,

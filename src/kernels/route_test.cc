@@ -45,6 +45,38 @@ TEST(Route, WorkedExampleOfV3) {
   EXPECT_EQ(run(c, kLogits, kBias).ids, (std::vector<int32_t>{3, 5, 6}));
 }
 
+/// The weights of experts chosen elsewhere: of the router's own they are the same bits, of others by the formula.
+TEST(Route, GatesOfChosenExperts) {
+  for (const bool sigmoid : {false, true})
+    for (const bool normalize : {false, true})
+      for (const bool scale_when_normalized : {false, true}) {
+        const RouterConfig c{.n_experts = 8,
+                             .top_k = 3,
+                             .sigmoid = sigmoid,
+                             .normalize = normalize,
+                             .scale = 2.5f,
+                             .scale_when_normalized = scale_when_normalized};
+        std::vector<float> gates(3), scratch(route_scratch(c));
+        const auto gate = [&](const std::vector<int32_t>& ids) {
+          gate_chosen_token(Math<float>{ref_kernels()}, c, kLogits.data(), ids.data(), gates.data(), scratch.data());
+        };
+        const Chosen own = run(c, kLogits, kBias);
+        gate(own.ids);
+        EXPECT_EQ(gates, own.gates);
+        const std::vector<int32_t> others = {0, 4, 7};
+        gate(others);
+        const auto score = [&](int32_t e) {
+          const double x = std::exp(static_cast<double>(kLogits[static_cast<size_t>(e)]));
+          double all = 0;
+          for (const float l : kLogits) all += std::exp(static_cast<double>(l));
+          return sigmoid ? x / (1 + x) : x / all;
+        };
+        const double sum = normalize ? score(0) + score(4) + score(7) : 1;
+        const double scale = normalize && !scale_when_normalized ? 1 : 2.5;
+        for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(gates[i], scale * score(others[i]) / sum, 1e-6);
+      }
+}
+
 TEST(Route, SoftmaxWithoutNormalisation) {
   const Chosen got = run({.n_experts = 8, .top_k = 2, .scale = 16}, kLogits, {});
   double sum = 0;

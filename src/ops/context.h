@@ -48,6 +48,12 @@ struct ExpertLoad {
   std::vector<int64_t> counts;
 };
 
+/// The experts that a router gave to the rows of a forward.
+struct ExpertChoice {
+  std::string gate;          ///< the name of the router's weight
+  std::vector<int32_t> ids;  ///< [T, top_k]
+};
+
 class Adapter;
 
 /// Rows [row, row + rows) of a batch are of a sequence, or several, with this adapter.
@@ -60,9 +66,13 @@ struct AdapterRows {
 struct TrainingPass {
   double balance_weight = 0;  ///< of a sequence's balance loss: alpha / sequences of the step; 0: none
   bool recompute = false;     ///< keep only the layers' inputs and compute the rest again in the backward
+  /// Every router takes these experts instead of choosing; null: they choose.
+  const std::vector<ExpertChoice>* kept_choices = nullptr;
+  bool note_choices = false;  ///< add to `choices` what the routers of each forward chose
   // ---- results, added up over the forwards of a step
   double balance_loss = 0;
   std::vector<ExpertLoad> loads;
+  std::vector<ExpertChoice> choices;
   // ---- set on the way
   std::span<const SequenceRows> rows;  ///< of the forward that runs
   bool recomputing = false;            ///< inside the backward: results have been added already

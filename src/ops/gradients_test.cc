@@ -165,7 +165,8 @@ TEST_F(GradientsTest, TakeRowsSomeTwice) {
   expect_gradient(x, grads_.of(x), "x");
 }
 
-/// Every gating: softmax or sigmoid, groups, normalised or not. Steps of 1e-5 change no choice: scores are far apart.
+/// Every gating: softmax or sigmoid, groups, normalised or not; experts chosen by the router, or kept from elsewhere.
+/// Steps of 1e-5 change no choice: scores are far apart.
 TEST_F(GradientsTest, RouterAndExperts) {
   const size_t T = 6, D = 5, E = 8, F = 4;
   const std::vector<RouterConfig> configs = {
@@ -180,40 +181,45 @@ TEST_F(GradientsTest, RouterAndExperts) {
        .group_by_two_best = true,
        .normalize = true,
        .scale = 2.5f}};
-  for (const RouterConfig& config : configs) {
-    const Tensor x = random_f64({T, D}, 1), gate_values = random_f64({E, D}, 2), bias = random_f64({E}, 3);
-    for (double& b : bias.span<double>()) b *= 0.05;
-    std::vector<Tensor> values;
-    for (size_t e = 0; e < E; ++e)
-      for (const Shape& shape : {Shape{F, D}, Shape{F, D}, Shape{D, F}})
-        values.push_back(random_f64(shape, 10 + values.size()));
-    const auto pack = [&](size_t which) {
-      std::vector<Weight> out;
-      for (size_t e = 0; e < E; ++e) out.emplace_back("expert", values[3 * e + which]);
-      return out;
-    };
-    Weight gate("gate", gate_values);
-    gate.always_exact = true;
-    const std::vector<Weight> g = pack(0), u = pack(1), d = pack(2);
-    const std::vector<SequenceRows> rows = {{0, 4, 0, nullptr}, {4, 2, 0, nullptr}};
-    run([&](Context& ctx) {
-      TrainingPass pass;
-      pass.rows = rows;
-      ctx.training = &pass;
-      if (ctx.tape) return experts(ctx, x, route(ctx, x, gate, bias, config), {g, u, d});
-      Weight now("gate", gate_values);
-      now.always_exact = true;
-      const std::vector<Weight> g2 = pack(0), u2 = pack(1), d2 = pack(2);
-      return experts(ctx, x, route(ctx, x, now, bias, config), {g2, u2, d2});
-    });
-    expect_gradient(x, grads_.of(x), "input, through gates and experts");
-    expect_gradient(gate_values, grads_.of(gate), "router");
-    for (size_t e = 0; e < E; ++e)
-      for (const auto& [which, list] : {std::pair{0, &g}, {1, &u}, {2, &d}})
-        if (grads_.has((*list)[e]))
-          expect_gradient(values[3 * e + static_cast<size_t>(which)], grads_.of((*list)[e]), "an expert's matrix");
-    grads_ = {};
-  }
+  for (const bool keep : {false, true})
+    for (const RouterConfig& config : configs) {
+      std::vector<ExpertChoice> kept(1, {"gate", {}});
+      for (size_t t = 0; t < T; ++t)
+        for (size_t i = 0; i < config.top_k; ++i) kept[0].ids.push_back(static_cast<int32_t>(t % 3 + 2 * i));
+      const Tensor x = random_f64({T, D}, 1), gate_values = random_f64({E, D}, 2), bias = random_f64({E}, 3);
+      for (double& b : bias.span<double>()) b *= 0.05;
+      std::vector<Tensor> values;
+      for (size_t e = 0; e < E; ++e)
+        for (const Shape& shape : {Shape{F, D}, Shape{F, D}, Shape{D, F}})
+          values.push_back(random_f64(shape, 10 + values.size()));
+      const auto pack = [&](size_t which) {
+        std::vector<Weight> out;
+        for (size_t e = 0; e < E; ++e) out.emplace_back("expert", values[3 * e + which]);
+        return out;
+      };
+      Weight gate("gate", gate_values);
+      gate.always_exact = true;
+      const std::vector<Weight> g = pack(0), u = pack(1), d = pack(2);
+      const std::vector<SequenceRows> rows = {{0, 4, 0, nullptr}, {4, 2, 0, nullptr}};
+      run([&](Context& ctx) {
+        TrainingPass pass;
+        pass.rows = rows;
+        if (keep) pass.kept_choices = &kept;
+        ctx.training = &pass;
+        if (ctx.tape) return experts(ctx, x, route(ctx, x, gate, bias, config), {g, u, d});
+        Weight now("gate", gate_values);
+        now.always_exact = true;
+        const std::vector<Weight> g2 = pack(0), u2 = pack(1), d2 = pack(2);
+        return experts(ctx, x, route(ctx, x, now, bias, config), {g2, u2, d2});
+      });
+      expect_gradient(x, grads_.of(x), "input, through gates and experts");
+      expect_gradient(gate_values, grads_.of(gate), "router");
+      for (size_t e = 0; e < E; ++e)
+        for (const auto& [which, list] : {std::pair{0, &g}, {1, &u}, {2, &d}})
+          if (grads_.has((*list)[e]))
+            expect_gradient(values[3 * e + static_cast<size_t>(which)], grads_.of((*list)[e]), "an expert's matrix");
+      grads_ = {};
+    }
 }
 
 TEST_F(GradientsTest, BalanceLossThroughTheSharesAlone) {

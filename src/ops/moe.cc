@@ -1,5 +1,7 @@
 #include "ops/moe.h"
 
+#include <algorithm>
+
 #include "ops/elementwise.h"
 
 namespace fathom {
@@ -46,6 +48,23 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
   return ys;
 }
 
+/// What ctx.training wants instead of the router's choice; null: nothing.
+const ExpertChoice* kept_choice(const Context& ctx, const std::string& gate) {
+  if (!ctx.training || !ctx.training->kept_choices) return nullptr;
+  for (const ExpertChoice& choice : *ctx.training->kept_choices)
+    if (choice.gate == gate) return &choice;
+  throw Error(cat(gate, ": expected the experts that were kept of every router, found none of this one"));
+}
+
+void choose(Context& ctx, const Routing& out, const Tensor& logits, const std::string& gate, const Tensor& bias,
+            const RouterConfig& config) {
+  const ExpertChoice* kept = kept_choice(ctx, gate);
+  if (!kept) return ctx.backend.route(out, logits, bias, config);
+  check(kept->ids.size() == out.ids.count(), "experts were kept of every row");
+  std::ranges::copy(kept->ids, out.ids.span<int32_t>().begin());
+  ctx.backend.gate_chosen(out, logits, config);
+}
+
 /// Loads and balance loss of a router's forward.
 void train_router(Context& ctx, const Tensor& logits, const Routing& routing, const std::string& gate,
                   const RouterConfig& config) {
@@ -56,7 +75,9 @@ void train_router(Context& ctx, const Tensor& logits, const Routing& routing, co
     for (ExpertLoad& known : pass.loads)
       if (known.gate == gate) load = &known;
     if (!load) load = &pass.loads.emplace_back(ExpertLoad{gate, std::vector<int64_t>(config.n_experts)});
-    for (const int32_t id : routing.ids.span<int32_t>()) ++load->counts[static_cast<size_t>(id)];
+    const std::span<const int32_t> ids = routing.ids.span<int32_t>();
+    for (const int32_t id : ids) ++load->counts[static_cast<size_t>(id)];
+    if (pass.note_choices) pass.choices.push_back({gate, {ids.begin(), ids.end()}});
     if (pass.balance_weight != 0)
       pass.balance_loss += pass.balance_weight * ctx.backend.balance_loss({}, logits, rows, config, 0);
   }
@@ -75,7 +96,7 @@ Routing route(Context& ctx, const Tensor& x, const Weight& gate, const Tensor& e
   check(gate.always_exact, "the router is exact in every profile");
   const Tensor logits = linear(ctx, x, gate);
   const Routing out{ctx.make(DType::kI32, {x.rows(), config.top_k}), ctx.make(x.dtype(), {x.rows(), config.top_k})};
-  ctx.backend.route(out, logits, e_score_correction_bias, config);
+  choose(ctx, out, logits, gate.name(), e_score_correction_bias, config);
   if (ctx.tape)
     ctx.tape->record(out.gates, [out, logits, config, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
       backend.route_backward(grads.of(logits), dy, logits, out.ids, config);

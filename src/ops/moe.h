@@ -9,7 +9,8 @@ namespace fathom {
 /// Router: scores over all experts from logits W x (always computed as `exact`), the top_k of them by score plus bias,
 /// group-limited where n_group > 1. Ties go to the lower id. Source: arXiv:2412.19437, equations 12 to 16;
 /// arXiv:2405.04434, 2.2. Training: the gradient goes through the chosen scores, none through choice and bias; loads
-/// and the sequence-wise balance loss of spec/training.md 5.2 are added to ctx.training.
+/// and the sequence-wise balance loss of spec/training.md 5.2 are added to ctx.training, whose kept_choices outdo the
+/// router's own (spec/training.md 6).
 Routing route(Context& ctx, const Tensor& x, const Weight& gate, const Tensor& e_score_correction_bias,
               const RouterConfig& config);
 

@@ -26,6 +26,8 @@ TrainingForward::TrainingForward(Backend& backend, const Model& model, std::span
     : backend_(backend), model_(model), options_(options), pool_(model.kv_layout(options.cache_type), SIZE_MAX) {
   pass_.balance_weight = options.balance_weight;
   pass_.recompute = options.recompute;
+  pass_.kept_choices = options.kept_choices;
+  pass_.note_choices = options.note_choices;
   lay_rows(samples, options.last_row);
   Context ctx = context(tape ? &tape_ : nullptr);
   const Tensor hidden = model.forward(ctx, {ids_, {}, positions_, rows_}, pool_.layout());

@@ -22,6 +22,9 @@ struct ForwardOptions {
   bool recompute = false;            ///< activation checkpointing
   bool head = true;       ///< false: stop at the hidden states, no log-probabilities; the loss is one of for_logits
   bool last_row = false;  ///< compute the last token too, which predicts nothing but counts in balance and loads
+  /// The experts of every row, taken instead of the routers' choice; outlives the backward. Null: they choose.
+  const std::vector<ExpertChoice>* kept_choices = nullptr;
+  bool note_choices = false;  ///< pass().choices is wanted
 };
 
 class TrainingForward {

@@ -87,6 +87,48 @@ void add(GrpoSums& sums, const GrpoSums& more) {
   add_loads(sums.loads, more.loads);
 }
 
+/// The experts of each answer's rows, router by router: cut out of forwards, joined for others.
+class KeptRouting {
+ public:
+  /// Of a forward over the next answers.
+  void add(const TrainingForward& forward) {
+    for (const SequenceRows& rows : forward.rows()) {
+      std::vector<ExpertChoice>& answer = answers_.emplace_back();
+      for (const ExpertChoice& all : forward.pass().choices) {
+        const size_t total = forward.targets().size(), k = all.ids.size() / total;
+        const auto from = all.ids.begin() + static_cast<ptrdiff_t>(rows.row * k);
+        answer.push_back({all.gate, {from, from + static_cast<ptrdiff_t>(rows.rows * k)}});
+      }
+    }
+  }
+  /// Of answers [first, first + n) together, as a forward lays their rows.
+  std::vector<ExpertChoice> of(size_t first, size_t n) const {
+    std::vector<ExpertChoice> out = answers_[first];
+    for (size_t i = first + 1; i < first + n; ++i)
+      for (size_t router = 0; router < out.size(); ++router)
+        out[router].ids.insert(out[router].ids.end(), answers_[i][router].ids.begin(), answers_[i][router].ids.end());
+    return out;
+  }
+  size_t size() const { return answers_.size(); }
+
+ private:
+  std::vector<std::vector<ExpertChoice>> answers_;
+};
+
+uint64_t verify(Engine& engine, std::span<const Rollout> answers, float temperature, size_t micro_batch,
+                KeptRouting* kept) {
+  uint64_t tokens = 0;
+  for_micro_batches(answers.size(), micro_batch, [&](size_t i, size_t n) {
+    const std::span<const Rollout> part = answers.subspan(i, n);
+    ForwardOptions how = forward_options(engine, temperature);
+    how.note_choices = kept != nullptr;
+    const TrainingForward forward(engine.context().backend, engine.model(), samples_of(part), how, /*tape=*/false);
+    tokens += require_same_bits(part, of_answers(forward, part));
+    if (kept) kept->add(forward);
+  });
+  return tokens;
+}
+
 /// Answers [first, first + n) of a batch.
 struct Part {
   std::span<const Rollout> answers;
@@ -115,6 +157,12 @@ class Learner {
   Learner(Engine& engine, const GrpoBatch& batch, const GrpoOptions& options, const Model* reference)
       : engine_(engine), batch_(batch), options_(options), reference_(reference) {}
 
+  /// All but the first update's answers [0, first), whose own forward computes the same: one forward less.
+  void verify_behind(size_t first) {
+    learned_.verified_tokens = verify(engine_, std::span(batch_.answers).subspan(first), options_.temperature,
+                                      options_.micro_batch, options_.keep_routing ? &kept_ : nullptr);
+  }
+
   /// Of answers [first, first + n), micro-batch after micro-batch.
   GrpoSums add_gradients(size_t first, size_t n, Gradients& gradients) {
     const Part whole(batch_, first, n);
@@ -122,7 +170,10 @@ class Learner {
     GrpoSums sums;
     for_micro_batches(n, options_.micro_batch, [&](size_t i, size_t m) {
       if (options_.progress && learned_.updates == 0) options_.progress(first + i, batch_.answers.size());
-      add_micro_batch(Part(batch_, first + i, m), counts, /*verify=*/first == 0, sums, gradients);
+      std::vector<ExpertChoice> experts;
+      if (first != 0 && options_.keep_routing)
+        experts = kept_.of(first + i - (batch_.answers.size() - kept_.size()), m);
+      add_micro_batch(Part(batch_, first + i, m), counts, /*verify=*/first == 0, experts, sums, gradients);
     });
     add(learned_, sums);
     return sums;
@@ -130,8 +181,9 @@ class Learner {
   GrpoLearned& learned() { return learned_; }
 
  private:
-  void add_micro_batch(const Part& part, const PolicyCounts& counts, bool verify, GrpoSums& sums,
-                       Gradients& gradients) {
+  /// `experts`: of keep_routing; empty: the routers choose.
+  void add_micro_batch(const Part& part, const PolicyCounts& counts, bool verify,
+                       const std::vector<ExpertChoice>& experts, GrpoSums& sums, Gradients& gradients) {
     Backend& backend = engine_.context().backend;
     const std::vector<Sample> samples = samples_of(part.answers);
     ForwardOptions how = forward_options(engine_, options_.temperature);
@@ -141,6 +193,7 @@ class Learner {
     if (reference_) reference = of_answers({backend, *reference_, samples, plain, /*tape=*/false}, part.answers);
     how.balance_weight = options_.balance_alpha / static_cast<double>(counts.sequences);
     how.recompute = options_.recompute;
+    if (!experts.empty()) how.kept_choices = &experts;
     TrainingForward forward(backend, engine_.model(), samples, how);
     const std::vector<float> logprobs = of_answers(forward, part.answers), old = part.old_logprobs();
     if (verify) learned_.verified_tokens += require_same_bits(part.answers, logprobs);
@@ -173,20 +226,14 @@ class Learner {
   const GrpoBatch& batch_;
   const GrpoOptions& options_;
   const Model* reference_;
+  KeptRouting kept_;  // of the answers behind the first update
   GrpoLearned learned_;
 };
 
 }  // namespace
 
 uint64_t verify_rollouts(Engine& engine, std::span<const Rollout> answers, float temperature, size_t micro_batch) {
-  uint64_t tokens = 0;
-  for_micro_batches(answers.size(), micro_batch, [&](size_t i, size_t n) {
-    const std::span<const Rollout> part = answers.subspan(i, n);
-    const TrainingForward forward(engine.context().backend, engine.model(), samples_of(part),
-                                  forward_options(engine, temperature), /*tape=*/false);
-    tokens += require_same_bits(part, of_answers(forward, part));
-  });
-  return tokens;
+  return verify(engine, answers, temperature, micro_batch, nullptr);
 }
 
 GrpoLearned learn_grpo(Engine& engine, const GrpoBatch& batch, const GrpoOptions& options, const Model* reference,
@@ -199,9 +246,7 @@ GrpoLearned learn_grpo(Engine& engine, const GrpoBatch& batch, const GrpoOptions
   const auto share = [&](size_t u) { return n * u / updates; };  // where update u begins
   Learner learner(engine, batch, options, reference);
   GrpoLearned& learned = learner.learned();
-  // The first update's share is verified by its own forward, which computes the same: one forward less.
-  learned.verified_tokens =
-      verify_rollouts(engine, std::span(batch.answers).subspan(share(1)), options.temperature, options.micro_batch);
+  learner.verify_behind(share(1));
   for (size_t u = 0; u < updates; ++u) {
     Gradients gradients;
     const GrpoSums sums = learner.add_gradients(share(u), share(u + 1) - share(u), gradients);

@@ -42,6 +42,9 @@ struct GrpoOptions {
   size_t micro_batch = 0;    ///< answers computed at once; 0: all of an update
   double balance_alpha = 0;  ///< weight of the sequence-wise balance loss
   bool recompute = false;    ///< activation checkpointing
+  /// Updates behind the first compute with the experts that each answer was drawn with (keep routing, arXiv:2512.02556,
+  /// 3.1): in the first one the routers choose those by themselves.
+  bool keep_routing = false;
   /// Hears of answers drawn, and of answers computed with a tape until the weights change: stopped by it
   /// (base/work.h), a step has changed nothing.
   WorkProgress progress;

@@ -224,6 +224,62 @@ TEST_P(GrpoOf, MicroBatchesAndThreadsChangeNoBit) {
   }
 }
 
+/// What the routers of a forward over a batch's answers [first, ...) choose: one list of ids per answer.
+std::vector<std::vector<int32_t>> experts_of(Trainee& run, const GrpoBatch& batch, size_t first) {
+  std::vector<std::vector<int32_t>> out;
+  for (size_t i = first; i < batch.answers.size(); ++i) {
+    const Sample sample = sample_of(batch.answers[i]);
+    const TrainingForward forward(run.engine->context().backend, run.engine->model(), {&sample, 1},
+                                  {.note_choices = true}, false);
+    out.push_back(forward.pass().choices.at(0).ids);
+  }
+  return out;
+}
+
+std::vector<int64_t> counts_of(const std::vector<std::vector<int32_t>>& ids) {
+  std::vector<int64_t> out(8);
+  for (const auto& answer : ids)
+    for (const int32_t id : answer) ++out[static_cast<size_t>(id)];
+  return out;
+}
+
+/// The second update computes with the experts of the rollout, although the first one has moved the router; without
+/// the option it does not. Micro-batches and recomputation change no bit of that.
+TEST(Grpo, KeepRoutingComputesWithTheExpertsOfTheRollout) {
+  std::vector<Tensor> want;
+  for (const bool keep : {false, true})
+    for (const size_t micro_batch : {0, 3}) {
+      Trainee run(testing::tiny_v3());
+      Given problems(low_share);
+      GrpoOptions options{.prompts = 4, .group = 4, .max_tokens = 6, .updates = 2, .micro_batch = micro_batch};
+      options.keep_routing = keep, options.recompute = micro_batch != 0;
+      const GrpoBatch batch = draw_grpo_batch(*run.engine, problems, options, 0, 0);
+      const auto drawn_with = experts_of(run, batch, 8);
+      std::vector<std::vector<int32_t>> would_choose;
+      std::vector<int64_t> loads;
+      std::vector<Tensor> got;
+      size_t update = 0;
+      learn_grpo(*run.engine, batch, options, nullptr, [&](Gradients& gradients, const GrpoSums& sums) {
+        if (update++ == 0) {
+          run.update(gradients, 3e-2);
+          would_choose = experts_of(run, batch, 8);
+          return true;
+        }
+        loads = sums.loads.at(0).counts;
+        got = run.masters.gather(run.engine->model(), gradients);
+        return false;
+      });
+      EXPECT_NE(counts_of(would_choose), counts_of(drawn_with)) << "the first update has moved the router";
+      EXPECT_EQ(loads, counts_of(keep ? drawn_with : would_choose));
+      if (!keep) continue;
+      if (want.empty()) want = got;
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t i = 0; i < got.size(); ++i)
+        EXPECT_EQ(0, std::memcmp(got[i].bytes(), want[i].bytes(), got[i].size_bytes()))
+            << run.masters.parameters()[i].name;
+    }
+}
+
 TEST(Grpo, AReferenceThatIsThePolicyCostsNothing) {
   Trainee run(tiny_llama());
   Given problems(low_share);

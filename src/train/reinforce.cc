@@ -45,6 +45,7 @@ GrpoOptions options_of(const Recipe& recipe) {
   o.micro_batch = static_cast<size_t>(recipe.train.micro_batch);
   o.balance_alpha = recipe.moe.balance_alpha;
   o.recompute = recipe.train.recompute;
+  o.keep_routing = g.keep_routing;
   return o;
 }
 
@@ -57,6 +58,10 @@ class Reinforcement {
         problems_(source_of(recipe, Split::kTrain), tokenizer(), run_.state().model().chat_template.get()),
         held_out_(source_of(recipe, Split::kHeldOut), tokenizer(), run_.state().model().chat_template.get()) {
     require_valid(options_);
+    if (const ModelConfig& config = run_.state().model().masters.config();
+        options_.keep_routing && config.n_routed_experts == 0)
+      throw Error(
+          cat("grpo.keep_routing: expected a model with routed experts, found a ", config.model_type, " without"));
     policy_ = run_.state().snapshot();
     engine_ = Engine::from_model(policy_.model, nullptr,
                                  {.profile = run_.state().model().profile,
@@ -215,7 +220,6 @@ class Reinforcement {
 }  // namespace
 
 TrainResult run_reinforcement(const Recipe& recipe, const TrainOptions& options, TrainListener& listener) {
-  if (recipe.grpo.keep_routing) throw Error("grpo.keep_routing: expected false, true is not built yet");
   return Reinforcement(recipe, options, listener).run();
 }
 

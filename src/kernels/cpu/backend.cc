@@ -192,16 +192,15 @@ class CpuBackend final : public Backend {
   }
 
   void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) override {
-    const size_t E = config.n_experts, k = config.top_k;
-    with_type(logits, [&](auto zero) {
-      using F = decltype(zero);
-      const auto* b = bias.defined() ? bias.data<F>() : nullptr;
-      rows(logits.rows(), E, [&](size_t begin, size_t n) {
-        auto* scratch = reinterpret_cast<F*>(thread_scratch(2 * route_scratch(config)));
-        for (size_t t = begin; t < begin + n; ++t)
-          route_token(Math<F>{k_}, config, logits.data<F>() + t * E, b, out.ids.data<int32_t>() + t * k,
-                      out.gates.data<F>() + t * k, scratch);
-      });
+    for_each_token(out, logits, config, [&](auto* x, int32_t* ids, auto* gates, auto* scratch) {
+      using F = std::remove_pointer_t<decltype(gates)>;
+      route_token<F>(Math<F>{k_}, config, x, bias.defined() ? bias.data<F>() : nullptr, ids, gates, scratch);
+    });
+  }
+  void gate_chosen(const Routing& out, const Tensor& logits, const RouterConfig& config) override {
+    for_each_token(out, logits, config, [&](auto* x, int32_t* ids, auto* gates, auto* scratch) {
+      using F = std::remove_pointer_t<decltype(gates)>;
+      gate_chosen_token<F>(Math<F>{k_}, config, x, ids, gates, scratch);
     });
   }
 
@@ -366,6 +365,20 @@ class CpuBackend final : public Backend {
   template <class F>
   void rows(size_t n, size_t width, F&& f) {
     work_.rows(n, width, std::forward<F>(f));
+  }
+
+  /// Calls f(logits, ids, gates, scratch) for every token of a router.
+  template <class F>
+  void for_each_token(const Routing& out, const Tensor& logits, const RouterConfig& config, F&& f) {
+    const size_t E = config.n_experts, k = config.top_k;
+    with_type(logits, [&](auto zero) {
+      using Number = decltype(zero);
+      rows(logits.rows(), E, [&](size_t begin, size_t n) {
+        auto* scratch = reinterpret_cast<Number*>(thread_scratch(2 * route_scratch(config)));
+        for (size_t t = begin; t < begin + n; ++t)
+          f(logits.data<Number>() + t * E, out.ids.data<int32_t>() + t * k, out.gates.data<Number>() + t * k, scratch);
+      });
+    });
   }
 
   /// Calls f(sequence, row of it, part) for every row of every sequence and `parts` parts.

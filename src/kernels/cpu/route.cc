@@ -54,6 +54,19 @@ void score_of(const Math<F>& math, const RouterConfig& config, F* score, const F
     math.softmax(score, logits, config.n_experts);
 }
 
+template <class F>
+void gates_of(const RouterConfig& config, const F* score, const int32_t* ids, F* gates) {
+  const size_t top_k = config.top_k;
+  F sum = 0;
+  for (size_t i = 0; i < top_k; ++i) sum += gates[i] = score[ids[i]];
+  const auto scale = static_cast<F>(config.scale);
+  if (config.normalize) {
+    for (size_t i = 0; i < top_k; ++i) gates[i] = gates[i] / (sum + F(1e-20f));
+    if (!config.scale_when_normalized) return;
+  }
+  for (size_t i = 0; i < top_k; ++i) gates[i] = gates[i] * scale;
+}
+
 /// dlogits += the gradient of scores, given d score: through the sigmoid of each, or the softmax of all.
 template <class F>
 void score_backward(const RouterConfig& config, F* dlogits, const F* dscore, const F* score) {
@@ -80,14 +93,14 @@ void route_token(const Math<F>& math, const RouterConfig& config, const F* logit
   take_best(choice, E, top_k, taken);
   for (size_t e = 0, i = 0; e < E; ++e)
     if (taken[e] != 0) ids[i++] = static_cast<int32_t>(e);
-  F sum = 0;
-  for (size_t i = 0; i < top_k; ++i) sum += gates[i] = score[ids[i]];
-  const auto scale = static_cast<F>(config.scale);
-  if (config.normalize) {
-    for (size_t i = 0; i < top_k; ++i) gates[i] = gates[i] / (sum + F(1e-20f));
-    if (!config.scale_when_normalized) return;
-  }
-  for (size_t i = 0; i < top_k; ++i) gates[i] = gates[i] * scale;
+  gates_of(config, score, ids, gates);
+}
+
+template <class F>
+void gate_chosen_token(const Math<F>& math, const RouterConfig& config, const F* logits, const int32_t* ids, F* gates,
+                       F* scratch) {
+  score_of(math, config, scratch, logits);
+  gates_of(config, scratch, ids, gates);
 }
 
 template <class F>
@@ -143,6 +156,9 @@ template void route_token(const Math<float>&, const RouterConfig&, const float*,
                           float*);
 template void route_token(const Math<double>&, const RouterConfig&, const double*, const double*, int32_t*, double*,
                           double*);
+template void gate_chosen_token(const Math<float>&, const RouterConfig&, const float*, const int32_t*, float*, float*);
+template void gate_chosen_token(const Math<double>&, const RouterConfig&, const double*, const int32_t*, double*,
+                                double*);
 template void route_token_backward(const Math<float>&, const RouterConfig&, float*, const float*, const float*,
                                    const int32_t*, float*);
 template void route_token_backward(const Math<double>&, const RouterConfig&, double*, const double*, const double*,

@@ -13,6 +13,11 @@ template <class F>
 void route_token(const Math<F>& math, const RouterConfig& config, const F* logits, const F* bias, int32_t* ids,
                  F* gates, F* scratch);
 
+/// The gates [top_k] that route_token gives to experts chosen elsewhere; scratch as there.
+template <class F>
+void gate_chosen_token(const Math<F>& math, const RouterConfig& config, const F* logits, const int32_t* ids, F* gates,
+                       F* scratch);
+
 /// dlogits += the gradient that dgates [top_k] pass on through the scores of the chosen; the choice itself and the bias
 /// have none (spec/training.md 5.2).
 template <class F>
