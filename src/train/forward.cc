@@ -1,5 +1,6 @@
 #include "train/forward.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "ops/elementwise.h"
@@ -47,6 +48,20 @@ void TrainingForward::for_logits(Gradients* gradients, FunctionRef<void(size_t f
   check(hidden_.defined(), "the forward stopped at the hidden states");
   Context ctx = context(nullptr);
   model_.for_logits(ctx, hidden_, gradients, f);
+}
+
+std::vector<float> TrainingForward::log_probs_of_known(std::span<const float> dlog_probs, Gradients* gradients) {
+  const Tensor out = make_tensor(DType::kF32, {targets_.count()});
+  const Tensor dout = make_tensor(DType::kF32, out.shape());
+  if (gradients) std::ranges::copy(dlog_probs, dout.span<float>().begin());
+  for_logits(gradients, [&](size_t first, const Tensor& logits) {
+    const size_t n = logits.rows();
+    const Tensor targets = targets_.slice(first, n);
+    backend_.log_probs(out.slice(first, n), logits, targets, options_.temperature);
+    if (gradients) backend_.log_probs_backward(logits, dout.slice(first, n), targets, options_.temperature);
+  });
+  const std::span<const float> values = out.span<float>();
+  return {values.begin(), values.end()};
 }
 
 Tensor TrainingForward::logits(size_t first, size_t n) {

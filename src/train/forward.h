@@ -42,7 +42,12 @@ class TrainingForward {
   /// With options.head false: the logits of all rows (ops/log_probs.h); with `gradients` what f leaves in them, d loss
   /// / d logits, goes on to the head and waits at the hidden states for backward({}, ...).
   void for_logits(Gradients* gradients, FunctionRef<void(size_t first, const Tensor& logits)> f);
-  /// Likewise, of rows [first, first + n) alone, and without a way back.
+  /// By those: what log_probs() of a forward with a head would be. With `gradients` the derivatives d loss /
+  /// d log-probability [T], known beforehand, go on to the head and the hidden states from the same logits, which are
+  /// computed once instead of twice; to the bit what the other way gives, but that the MTP module's gradient of the
+  /// hidden states is added after the head's.
+  std::vector<float> log_probs_of_known(std::span<const float> dlog_probs, Gradients* gradients);
+  /// The logits of rows [first, first + n) alone, without a way back.
   Tensor logits(size_t first, size_t n);
   /// Of the MTP module, which predicts the token after the next; empty without it.
   std::span<const float> mtp_log_probs() const;

@@ -15,18 +15,22 @@ double sum(std::span<const float> values) {
   return total;
 }
 
+double share_of(int64_t count) { return 1 / static_cast<double>(std::max<int64_t>(count, 1)); }
+
 }  // namespace
 
-std::vector<float> cross_entropy(std::span<const float> logprobs, std::span<const int32_t> targets, int64_t count,
-                                 double& loss, double weight) {
+void add_cross_entropy(std::span<const float> logprobs, std::span<const int32_t> targets, int64_t count, double& loss) {
   check(targets.size() == logprobs.size(), "cross_entropy: one target for each token");
-  std::vector<float> derivatives(logprobs.size());
-  const double share = 1 / static_cast<double>(std::max<int64_t>(count, 1));
-  for (size_t t = 0; t < logprobs.size(); ++t) {
-    if (targets[t] < 0) continue;
-    loss -= static_cast<double>(logprobs[t]) * share;
-    derivatives[t] = static_cast<float>(-weight * share);
-  }
+  const double share = share_of(count);
+  for (size_t t = 0; t < logprobs.size(); ++t)
+    if (targets[t] >= 0) loss -= static_cast<double>(logprobs[t]) * share;
+}
+
+std::vector<float> cross_entropy_derivatives(std::span<const int32_t> targets, int64_t count, double weight) {
+  std::vector<float> derivatives(targets.size());
+  const auto derivative = static_cast<float>(-weight * share_of(count));
+  for (size_t t = 0; t < targets.size(); ++t)
+    if (targets[t] >= 0) derivatives[t] = derivative;
   return derivatives;
 }
 

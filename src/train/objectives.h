@@ -14,10 +14,10 @@ namespace fathom {
 /// Mean cross-entropy over counted tokens: loss = -(sum of logprobs[t] where targets[t] >= 0) / count.
 ///   logprobs [T] of the targets;  targets [T], below 0 where a token does not count;  count: those of the whole update
 ///   (none: the loss is 0)
-///   returns d (weight loss) / d logprobs [T]: -weight / count or 0;  adds the loss, without weight, to `loss`.
-///   Source: spec/training.md 4.3.
-std::vector<float> cross_entropy(std::span<const float> logprobs, std::span<const int32_t> targets, int64_t count,
-                                 double& loss, double weight = 1);
+///   adds the loss to `loss`. Source: spec/training.md 4.3.
+void add_cross_entropy(std::span<const float> logprobs, std::span<const int32_t> targets, int64_t count, double& loss);
+/// d (weight loss) / d logprobs [T] of that loss, whatever the log-probabilities are: -weight / count or 0.
+std::vector<float> cross_entropy_derivatives(std::span<const int32_t> targets, int64_t count, double weight = 1);
 
 /// The log-probabilities of a preferred and of a rejected completion, under the trained model and the reference.
 struct PreferencePair {

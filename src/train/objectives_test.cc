@@ -13,15 +13,17 @@ TEST(CrossEntropy, MeanOverTheTokensOfTheWholeUpdate) {
   const std::vector<float> logprobs{-1, -2, -4, -0.5F};
   const std::vector<int32_t> targets{7, -1, 0, 1};
   double loss = 0;
-  EXPECT_EQ((std::vector<float>{-0.125F, 0, -0.125F, -0.125F}), cross_entropy(logprobs, targets, 8, loss));
+  add_cross_entropy(logprobs, targets, 8, loss);
   EXPECT_DOUBLE_EQ(5.5 / 8, loss);
+  EXPECT_EQ((std::vector<float>{-0.125F, 0, -0.125F, -0.125F}), cross_entropy_derivatives(targets, 8));
   // The rest of the update in a second call: the sum goes on.
-  const std::vector<float> heavier =
-      cross_entropy(std::vector<float>{-8, -3}, std::vector<int32_t>{1, 1}, 8, loss, /*weight=*/2);
+  add_cross_entropy(std::vector<float>{-8, -3}, std::vector<int32_t>{1, 1}, 8, loss);
   EXPECT_DOUBLE_EQ(16.5 / 8, loss);
-  EXPECT_EQ(heavier, (std::vector<float>{-0.25F, -0.25F}));
-  EXPECT_EQ(cross_entropy(std::vector<float>{-1}, std::vector<int32_t>{-1}, 0, loss), std::vector<float>{0});
+  EXPECT_EQ(cross_entropy_derivatives(std::vector<int32_t>{1, 1}, 8, /*weight=*/2),
+            (std::vector<float>{-0.25F, -0.25F}));
+  add_cross_entropy(std::vector<float>{-1}, std::vector<int32_t>{-1}, 0, loss);
   EXPECT_DOUBLE_EQ(16.5 / 8, loss);
+  EXPECT_EQ(cross_entropy_derivatives(std::vector<int32_t>{-1}, 0), std::vector<float>{0});
 }
 
 /// Multiples of 1/64 from -3 to 0.

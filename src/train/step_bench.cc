@@ -65,11 +65,11 @@ double StepBench::run() {
   Gradients gradients;
   loss_ = 0;
   {
-    TrainingForward forward(*backend_, *model, batch_, {.mtp = model->has_mtp()});
-    const std::vector<float> d =
-        cross_entropy(forward.log_probs(), forward.targets(), static_cast<int64_t>(tokens_), loss_);
-    const std::vector<float> d_mtp(forward.mtp_log_probs().size(), -0.1F / static_cast<float>(tokens_));
-    forward.backward(d, d_mtp, gradients);
+    TrainingForward forward(*backend_, *model, batch_, {.mtp = model->has_mtp(), .head = false});
+    const auto count = static_cast<int64_t>(tokens_);
+    const std::vector<float> d = cross_entropy_derivatives(forward.targets(), count);
+    add_cross_entropy(forward.log_probs_of_known(d, &gradients), forward.targets(), count, loss_);
+    forward.backward({}, cross_entropy_derivatives(forward.mtp_targets(), count, /*weight=*/0.1), gradients);
   }
   const std::vector<Tensor> sums = masters_.gather(*model, gradients);
   const float scale = clip_factor(gradient_norm(sums, pool_), /*clip=*/1);

@@ -68,7 +68,7 @@ class Trainer {
     const ModelConfig& c = model.model->config();
     ForwardOptions options = run_.forward_options(model);
     options.mtp = c.num_nextn_predict_layers != 0 && recipe_.mtp.weight != 0 && !model.adapter;
-    options.head = !distillation_;
+    options.head = false;
     if (c.n_routed_experts) options.balance_weight = recipe_.moe.balance_alpha / static_cast<double>(sequences);
     return options;
   }
@@ -123,17 +123,19 @@ class Trainer {
             Gradients* gradients, TrainStep& sums, const std::function<void(const TrainingPass&)>& on_pass) {
     TrainingForward forward(run_.backend(), *model.model, samples, forward_options(model, sequences),
                             gradients != nullptr);
-    std::vector<float> d;
-    if (distillation_)
+    if (distillation_) {
       distillation_->add(forward, samples, all.tokens, gradients, distilled_);
-    else
-      d = cross_entropy(forward.log_probs(), forward.targets(), all.tokens, sums.loss);
-    const std::vector<float> d_mtp = cross_entropy(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens,
-                                                   sums.mtp_loss, recipe_.mtp.weight);
+    } else {
+      const std::vector<float> d = cross_entropy_derivatives(forward.targets(), all.tokens);
+      add_cross_entropy(forward.log_probs_of_known(d, gradients), forward.targets(), all.tokens, sums.loss);
+    }
+    add_cross_entropy(forward.mtp_log_probs(), forward.mtp_targets(), all.mtp_tokens, sums.mtp_loss);
+    const std::vector<float> d_mtp =
+        cross_entropy_derivatives(forward.mtp_targets(), all.mtp_tokens, recipe_.mtp.weight);
     sums.balance_loss += forward.pass().balance_loss;
     sums.has_mtp = !forward.mtp_log_probs().empty();
     if (on_pass) on_pass(forward.pass());
-    if (gradients) forward.backward(d, d_mtp, *gradients);
+    if (gradients) forward.backward({}, d_mtp, *gradients);
   }
 
   std::optional<TrainStep> step() {
