@@ -2,11 +2,13 @@
 """How long the app's search takes over many chats: made up, imported into a server with a store of its own, searched.
 
 Usage: bench/app_search.py FATHOM MODEL [--chats 10000] [--messages 6] [--repeat 20]
-MODEL is not loaded. Prints a line per query: hits, median and slowest time of the whole request, ms.
+MODEL is not loaded. Prints a line per query: hits, the server's processor time for one, then median and slowest time of the whole
+request by the clock, which others on a busy machine lengthen; all in ms.
 """
 import argparse
 import http.client
 import json
+import os
 import pathlib
 import random
 import re
@@ -33,13 +35,19 @@ def made_chats(rng, vocabulary, first, count, messages):
         yield {"title": words(rng, vocabulary, 6), "created": 1_700_000_000_000 + number * 1000, "leaf": parent, "messages": tree}
 
 
+def cpu_seconds(pid):
+    """Of a process so far, in steps of 10 ms."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("fathom")
     parser.add_argument("model")
     parser.add_argument("--chats", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=6)
-    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--repeat", type=int, default=50)
     options = parser.parse_args()
     rng = random.Random(1)
     syllables = ["ka", "lo", "mi", "ru", "sen", "tor", "va", "bel", "nu", "fi", "gra", "dü"]
@@ -70,14 +78,17 @@ def main():
             common, rare = vocabulary[0], vocabulary[5000]
             queries = {"a rare word": rare, "the most common word": common, "its first letter": common[:1],
                        "three words": f"{vocabulary[40]} {vocabulary[300]} {rare[:4]}", "two common words": f"{common} {vocabulary[1]}",
-                       "a common and a missing word": f"{common} xyzzy", "none": "xyzzy"}
+                       "a common and a missing word": f"{common} xyzzy", "none": "xyzzy",
+                       "four letters": next(w for w in vocabulary if len(w) > 5)[:4], "five letters": next(w for w in vocabulary if len(w) > 6)[:5],
+                       "six letters": next(w for w in vocabulary if len(w) > 7)[:6]}
             for what, query in queries.items():
-                times = []
+                times, busy = [], cpu_seconds(server.pid)
                 for _ in range(options.repeat):
                     begin = time.perf_counter()
                     hits = call("GET", f"search?q={quote(query)}")["hits"]
                     times.append((time.perf_counter() - begin) * 1000)
-                print(f"{what:28} {len(hits):3} hits   {statistics.median(times):7.2f} ms   slowest {max(times):7.2f} ms")
+                busy = (cpu_seconds(server.pid) - busy) * 1000 / options.repeat
+                print(f"{what:28} {len(hits):3} hits   CPU {busy:6.2f} ms   clock {statistics.median(times):7.2f} ms   slowest {max(times):7.2f} ms")
         finally:
             server.kill()
             server.wait()

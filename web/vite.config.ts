@@ -16,5 +16,5 @@ const onlyWoff2 = {
 export default defineConfig({
   plugins: [onlyWoff2, svelte(), mockServer()],
   build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 700 },
-  test: { include: ['tests/**/*.test.ts'], environment: 'node' },
+  test: { include: ['tests/**/*.test.ts'], environment: 'node', testTimeout: 120_000 },
 });

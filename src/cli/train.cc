@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <map>
 
+#include "base/energy.h"
 #include "cli/commands.h"
 #include "cli/folders.h"
 #include "cli/interrupt.h"
@@ -12,7 +13,6 @@
 #include "cli/output.h"
 #include "cli/sanitize.h"
 #include "engine/memory.h"
-#include "train/energy.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 

@@ -237,7 +237,25 @@ std::string Metrics::page(const ModelHost& host, const HttpCounters* http) const
   return std::move(page.text);
 }
 
+uint64_t Metrics::computed_tokens() const {
+  const std::lock_guard lock(mutex_);
+  uint64_t sum = 0;
+  for (const auto& [name, model] : models_) sum += model->computed_tokens.load(kRelaxed);
+  return sum;
+}
+
+void AnswerMeter::computed(size_t tokens) {
+  computed_ += tokens;
+  metrics_.computed_tokens.fetch_add(tokens, kRelaxed);
+}
+
+void AnswerMeter::prompt(size_t done) {
+  if (done <= prompt_done_) return;
+  computed(done - std::exchange(prompt_done_, done));
+}
+
 void AnswerMeter::token() {
+  computed(1);
   if (std::exchange(any_token_, true)) {
     metrics_.between_tokens.add(since(last_));
   } else {
@@ -255,6 +273,8 @@ void AnswerMeter::done(const Answer& answer) {
   metrics_.new_tokens.fetch_add(s.new_tokens, kRelaxed);
   metrics_.thinking_tokens.fetch_add(s.thinking_tokens, kRelaxed);
   metrics_.cached_tokens.fetch_add(s.cached_tokens, kRelaxed);
+  const size_t all = s.prompt_tokens - s.cached_tokens + s.new_tokens;
+  computed(all - std::min(all, computed_));
   metrics_.outcomes[static_cast<size_t>(outcome_of(answer.finish_reason))].fetch_add(1, kRelaxed);
   ModelMetrics::OfOperation& o = metrics_.operations[static_cast<size_t>(operation_)];
   o.answers.fetch_add(1, kRelaxed);

@@ -52,6 +52,7 @@ inline constexpr size_t kOutcomes = 4;
 struct ModelMetrics {
   TimeHistogram first_token, between_tokens, whole, queue;
   std::atomic<uint64_t> prompt_tokens = 0, new_tokens = 0, thinking_tokens = 0, cached_tokens = 0;
+  std::atomic<uint64_t> computed_tokens = 0;  ///< read or written, as they come; without those from the cache
   std::array<std::atomic<uint64_t>, kOutcomes> outcomes = {};
   struct OfOperation {
     TimeHistogram duration, first_token, per_token;
@@ -65,7 +66,8 @@ class Metrics {
  public:
   /// The counters of a model; they last as long as this.
   ModelMetrics& of(const std::string& model);
-  void responded(int status);  ///< 100 to 599
+  void responded(int status);        ///< 100 to 599
+  uint64_t computed_tokens() const;  ///< of all models
   /// The page. `http`: null where there is no server.
   std::string page(const ModelHost& host, const HttpCounters* http) const;
 
@@ -79,12 +81,14 @@ class Metrics {
 class AnswerMeter {
  public:
   AnswerMeter(ModelMetrics& metrics, Operation operation) : metrics_(metrics), operation_(operation) {}
+  void prompt(size_t done);  ///< so many of its tokens were computed so far
   void token();
   void done(const Answer& answer);
   void failed();
 
  private:
   using Clock = std::chrono::steady_clock;
+  void computed(size_t tokens);
   double since(Clock::time_point from) const { return std::chrono::duration<double>(Clock::now() - from).count(); }
 
   ModelMetrics& metrics_;
@@ -92,6 +96,7 @@ class AnswerMeter {
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_ = start_;  // token
   bool any_token_ = false;
+  size_t prompt_done_ = 0, computed_ = 0;  // computed_: as the model's counter knows
 };
 
 }  // namespace fathom

@@ -7,9 +7,9 @@
 #include <map>
 #include <optional>
 
+#include "base/energy.h"
 #include "base/error.h"
 #include "formats/atomic_file.h"
-#include "train/energy.h"
 #include "train/run_folder.h"
 
 namespace fathom {

@@ -3,7 +3,7 @@
 #include <optional>
 #include <span>
 
-#include "train/energy.h"
+#include "base/energy.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"

@@ -139,7 +139,7 @@ class More(AppTest):
         before = self.app.call("GET", f"chats/{chat['id']}")
         self.app.call("DELETE", f"chats/{chat['id']}?for_good=1")
         one = {**exported, "chats": [mine]}
-        self.assertEqual(self.app.call("POST", "import", one), {"chats": 1})
+        self.assertEqual(self.app.call("POST", "import", one), {"chats": 1, "left_out": 0})
         back = [c for c in self.app.call("GET", f"chats?folder={folder['id']}")["chats"] if c["title"] == chat["title"]][0]
         after = self.app.call("GET", f"chats/{back['id']}")
         names = {m["id"]: i for i, m in enumerate(after["messages"])}, {m["id"]: i for i, m in enumerate(before["messages"])}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The page in Chromium against a real server and a small model: browser.mjs, with node's own runner."""
+"""The page in Chromium against a real server and a small model: browser.mjs and the other paths beside it, with node's
+own runner, one file after the other."""
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import unittest
 import _web
 
 PATIENCE_S = 900
+PATHS = [str(path) for path in sorted(_web.HERE.glob("*.mjs")) if not path.name.startswith("_") and path.name != "pictures.mjs"]
 
 
 class Browser(unittest.TestCase):
@@ -22,7 +24,7 @@ class Browser(unittest.TestCase):
 
     def test_the_page(self):
         done = subprocess.run(
-            ["node", "--test", "--test-reporter=spec", str(_web.HERE / "browser.mjs")], capture_output=True, text=True, timeout=PATIENCE_S,
+            ["node", "--test", "--test-concurrency=1", "--test-reporter=spec", *PATHS], capture_output=True, text=True, timeout=PATIENCE_S,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "FATHOM_BIN": str(_web._fathom.FATHOM), "FATHOM_MODEL": str(_web._fathom.chat_model()),
                  "FATHOM_CHROMIUM": _web.chromium()})

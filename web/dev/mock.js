@@ -110,6 +110,8 @@ const routes = [
   ['POST', /^messages\/(\w+)\/stop$/, ([, id]) => Object.assign(state.messages.get(id), { stopping: true })],
   ['POST', /^messages\/(\w+)\/answer-now$/, ([, id]) => (state.messages.get(id).now(), { ok: true })],
   ['DELETE', /^messages\/(\w+)$/, ([, id]) => (state.messages.delete(id), { deleted: true })],
+  ['GET', /^messages\/(\w+)\/tokens$/, () => ({ total: 4, texts: ['Light', ' is', ' bent', ' scattered', '.\n'],
+    tokens: [[0, 0, -0.02, 0, -0.02], [0, 1, -0.4, 1, -0.4, 2, -1.6], [0, 3, -2.1, 2, -0.3, 3, -2.1], [0, 4, -0.1, 4, -0.1]] })],
   ['GET', /^messages\/(\w+)\/prompt$/, () => ({ prompt: '<|begin_of_sentence|><|User|>Why is the sky blue?<|Assistant|><think>\n', tokens: 46 })],
   ['POST', /^count$/, (_m, body) => ({ tokens: 40 + Math.ceil(body.content.length / 4), ctx: 8192 })],
   ['GET', /^search$/, (_m, _b, q) => ({ hits: [...state.messages.values()].filter((m) => m.content.toLowerCase().includes(q.get('q').toLowerCase()))

@@ -11,6 +11,8 @@ const kTexts: Record<string, string> = {
   table: 'Words\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted\nlazy\n\n---\n# Head\ntext\n===\n',
   'a tag is no heading': 'abc\n#tag goes on\n\n#\n# real\n',
   math: 'So\n\n$$\nx\n\ny\n$$\n\nand \\[ a\n\nb \\] no\n\n\\[\nc\n\\]\nEnd $x$ and $5 and $6.\n',
+  'math that ends a paragraph': 'So $$\nx\n$$\n\nafter $$\ny\n$$ and *more*\n\n$$\nnever closed\n\n*text*\n',
+  'math in lists': '- a\n  $$\n  x\n  $$\n- b\n  $$\nc\n  $$\n\n*d*\n\n> \\[\n> y\n\nend\n',
   html: '<script>alert(1)</script>\n\n<b>bold</b>\n',
   'leading lines': '\n\n\n```\ncode\n```\n',
   windows: 'a\r\n\r\n- b\r\n- c\r\n\r\nd\r\n',

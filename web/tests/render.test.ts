@@ -27,6 +27,25 @@ it('finds formulas', () => {
   expect(render('\\[\n\\frac{1}{2}\n\\]')).toBe('<div class="math" data-tex="\\frac{1}{2}" data-display="1">\\frac{1}{2}</div>');
   expect(render('$"><b>$')).toContain('data-tex="&quot;&gt;&lt;b&gt;"');
 });
+it('finds formulas in lists, quotations and at the end of a paragraph', () => {
+  const block = '<div class="math" data-tex="x" data-display="1">x</div>', inline = '<span class="math" data-tex="x" data-display="1">x</span>';
+  for (const [open, close] of [['$$', '$$'], ['\\[', '\\]']] as const) {
+    expect(render(`- a\n\n  ${open}\n  x\n  ${close}\n\n- b`)).toContain(block);
+    expect(render(`1. ${open}\n   x\n   ${close}\n2. b`)).toContain(block);
+    expect(render(`- a:\n${open}\nx\n${close}\n\nend`)).toBe(`<ul>\n<li>a:\n${inline}</li>\n</ul>\n<p>end</p>`);
+    expect(render(`> ${open}\n> x\n> ${close}`)).toContain(block);
+    expect(render(`so ${open}\nx\n${close}\n\nend`)).toBe(`<p>so ${inline}</p>\n<p>end</p>`);
+    expect(render(`so ${open}\nx\n${close} and *more*`)).toBe(`<p>so ${inline} and <em>more</em></p>`);
+    expect(render(`so ${open}x${close}\n${open}\nx\n${close}`)).toBe(`<p>so ${inline}</p>\n${block}`);
+  }
+});
+it('takes an opening that is never closed for text, once the text is whole', () => {
+  const text = 'a\n\n$$\nb\n\n*c*\n';
+  expect(render(text)).toContain('<em>c</em>');
+  expect(render(`- a\n  $$\nb\n  $$\n\n*c*\n`)).toContain('<em>c</em>');
+  expect(markdown.render(text, { growing: true })).toContain('<pre class="math-open">');
+  expect(markdown.render(`$$\n${'x\n'.repeat(kLongestFormula)}*c*`, { growing: true })).toContain('<em>c</em>');
+});
 it('leaves money alone', () => {
   expect(render('It costs $5 or $6, US$7 and $8.')).not.toContain('math');
   // Text full of openings is text: each is looked at no further than a formula may be long.

@@ -18,6 +18,7 @@ class Choice final : public GenerationListener {
  public:
   Choice(std::shared_ptr<Job> job, size_t index, bool logprobs, AnswerMeter meter)
       : job_(std::move(job)), index_(index), logprobs_(logprobs), meter_(meter) {}
+  void on_prompt(size_t done, size_t total) override;
   void on_token(const AnswerToken& token) override;
   void on_thinking(std::string_view text) override;
   void on_answer(std::string_view text) override;
@@ -105,10 +106,14 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
   const std::shared_ptr<Responder> responder_;
 };
 
+void Choice::on_prompt(size_t done, size_t total) {
+  meter_.prompt(done);
+  job_->event([&](Reply& r) { r.prompt(index_, done, total); });
+}
 void Choice::on_token(const AnswerToken& token) {
   meter_.token();
   if (!logprobs_ || !token.logprobs) return;
-  job_->event([&](Reply& r) { r.token(index_, {token.id, token.thinking, *token.logprobs}); });
+  job_->event([&](Reply& r) { r.token(index_, {token.id, token.thinking, token.forced, *token.logprobs}); });
 }
 void Choice::on_thinking(std::string_view text) {
   job_->event([&](Reply& r) { r.thinking(index_, text); });

@@ -30,6 +30,7 @@ struct ReplyContext {
 struct ReplyToken {
   TokenId id;
   bool thinking;
+  bool forced;  ///< by the budget, or by the form
   TopLogprobs logprobs;
 };
 
@@ -45,6 +46,8 @@ class Reply {
   /// All choices are in line: a stream begins.
   virtual void begin() {}
   // ---- a stream's events; whole replies have no use for them
+  /// Of a prompt that takes several steps: so many of the tokens that the cache does not hold are read.
+  virtual void prompt(size_t /*choice*/, size_t /*done*/, size_t /*total*/) {}
   virtual void token(size_t /*choice*/, const ReplyToken& /*token*/) {}
   virtual void thinking(size_t /*choice*/, std::string_view /*text*/) {}
   virtual void text(size_t /*choice*/, std::string_view /*text*/) {}

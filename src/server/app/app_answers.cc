@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "engine/chat_prompt.h"
 #include "server/api/error.h"
+#include "server/app/answer_info.h"
+#include "server/app/answer_tokens.h"
 #include "server/app/app_request.h"
 
 namespace fathom {
@@ -14,30 +16,6 @@ using std::chrono::seconds;
 
 constexpr seconds kProgressInterval{2}, kPatience{10};
 constexpr int64_t kDay = int64_t{24} * 3600 * 1000, kDaysDeleted = 30;
-
-json::object info_of(const Answer& answer, const Engine& engine, uint64_t seed, const json::object& settings) {
-  const AnswerStats& s = answer.stats;
-  const auto ms = [](double s_) { return std::round(s_ * 1e4) / 10; };
-  const EngineInfo& engine_info = engine.info();
-  json::object info{{"finish_reason", name(answer.finish_reason)},
-                    {"prompt_tokens", s.prompt_tokens},
-                    {"cached_tokens", s.cached_tokens},
-                    {"thinking_tokens", s.thinking_tokens},
-                    {"completion_tokens", s.new_tokens},
-                    {"budget_spent", s.budget_spent},
-                    {"queue_ms", ms(s.queue_s)},
-                    {"time_to_first_token_ms", ms(s.first_token_s)},
-                    {"thinking_ms", ms(s.thinking_s)},
-                    {"total_ms", ms(s.first_token_s + s.decode_s)},
-                    {"tokens_per_second", std::round(s.new_tokens_per_s() * 100) / 100},
-                    {"seed", seed},
-                    {"settings", settings},
-                    {"model_file", std::filesystem::path(engine_info.path).filename().string()},
-                    {"profile", name(engine_info.profile)},
-                    {"format", engine_info.description}};
-  if (!engine_info.weights_id.empty()) info["weights_id"] = engine_info.weights_id;
-  return info;
-}
 
 /// Of each of the host's models, whether it is in memory.
 std::vector<bool> loaded_models(const ModelHost& host) {
@@ -51,12 +29,18 @@ std::vector<bool> loaded_models(const ModelHost& host) {
 /// Writes an answer into its LiveAnswer; the POST that asked for it hears that it is in line.
 class AppAnswers::AppReply final : public Reply {
  public:
-  AppReply(ReplyContext context, std::shared_ptr<LiveAnswer> answer, uint64_t seed)
-      : Reply(std::move(context)), answer_(std::move(answer)), seed_(seed) {}
+  AppReply(ReplyContext context, std::shared_ptr<LiveAnswer> answer, uint64_t seed, AnswerEnergy& energy)
+      : Reply(std::move(context)), answer_(std::move(answer)), seed_(seed), energy_(energy), start_(energy.mark()) {}
 
   std::string heartbeat() const override { return "\n"; }
   void begin() override {
     context_.responder->send(201, "application/json", to_json(message_json(answer_->message())));
+  }
+  void prompt(size_t, size_t done, size_t total) override { answer_->prompt(done, total); }
+  void token(size_t, const ReplyToken& token) override {
+    tokens_.add(tokenizer(), token.id, token.logprobs,
+                static_cast<uint8_t>((token.thinking ? AnswerTokens::kThinking : 0) |
+                                     (token.forced ? AnswerTokens::kForced : 0)));
   }
   void thinking(size_t, std::string_view text) override { answer_->add_thinking(text); }
   void text(size_t, std::string_view text) override { answer_->add_text(text); }
@@ -69,13 +53,21 @@ class AppAnswers::AppReply final : public Reply {
     const Answer& answer = answers.front();
     const bool stopped = answer.finish_reason == FinishReason::kCancelled;
     const json::object settings = answer_->message().asked.at("settings").as_object();
-    answer_->complete(stopped ? "stopped" : "done", "", info_of(answer, context_.loaded->engine(), seed_, settings));
+    for (size_t i = tokens_.count(); i < answer.logprobs.size(); ++i)  // the end, of which no text was to be told
+      tokens_.add(tokenizer(), answer.ids[i], answer.logprobs[i], 0);
+    const AnswerStats& s = answer.stats;
+    const AnswerEnergy::Share energy = energy_.since(start_, s.prompt_tokens - s.cached_tokens + s.new_tokens);
+    answer_->complete(stopped ? "stopped" : "done", "",
+                      answer_info(answer, context_.loaded->engine().info(), seed_, settings, energy), tokens_.packed());
   }
   void fail(const ApiError& error) override { answer_->complete("failed", error.what(), {}); }
 
  private:
   const std::shared_ptr<LiveAnswer> answer_;
   const uint64_t seed_;
+  AnswerEnergy& energy_;
+  const AnswerEnergy::Mark start_;
+  AnswerTokens tokens_;
 };
 
 AppAnswers::AppAnswers(ModelHost& host, ChatStore& store, ChangeFeed& feed, const GenerateDefaults& defaults,
@@ -130,6 +122,8 @@ void AppAnswers::start(const AnswerWish& wish, const std::shared_ptr<Responder>&
     throw wrong_field("prefix.thinking", cat("prefix.thinking: '", draft.model, "' does not think"));
   std::vector<GenerateRequest> requests{std::move(prepared.request)};
   requests.front().keep = true;  // nobody's going away ends it
+  requests.front().logprobs = true;
+  requests.front().top_logprobs = AnswerTokens::kAlternatives;
   std::optional<uint64_t>& wanted_seed = requests.front().sampling.seed;
   if (!wanted_seed) wanted_seed = defaults_.seed.value_or(draw_seed() >> 11);  // of 53 bits, for JavaScript
   const uint64_t seed = *wanted_seed;
@@ -141,7 +135,7 @@ void AppAnswers::start(const AnswerWish& wish, const std::shared_ptr<Responder>&
     const auto answer = std::make_shared<LiveAnswer>(message, [this](AppMessage whole) { ended(std::move(whole)); });
     const std::lock_guard lock(mutex_);
     running_[id] = {answer, chat.id, context.id};
-    return std::make_unique<AppReply>(std::move(context), answer, seed);
+    return std::make_unique<AppReply>(std::move(context), answer, seed, energy_);
   };
   {
     const std::lock_guard lock(mutex_);
@@ -323,6 +317,7 @@ void AppAnswers::keep_progress() {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, entry] : running_) answers.push_back(entry.answer);
   }
+  if (!answers.empty()) energy_.mark();
   for (const std::shared_ptr<LiveAnswer>& answer : answers) {
     if (!answer->has_news()) continue;
     const AppMessage message = answer->message();

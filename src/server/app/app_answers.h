@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "server/api/generate.h"
+#include "server/app/answer_energy.h"
 #include "server/app/change_feed.h"
 #include "server/app/chat_store.h"
 #include "server/app/live_answer.h"
@@ -91,6 +92,7 @@ class AppAnswers {
   const GenerateDefaults& defaults_;
   RunningRequests& requests_;
   const FindModel find_model_;
+  AnswerEnergy energy_{*defaults_.metrics};
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, kept_;

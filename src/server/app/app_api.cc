@@ -68,6 +68,7 @@ const std::vector<AppApi::Route>& AppApi::routes() {
       {"POST", "messages/*/answer-now", &AppApi::hurry_message},
       {"DELETE", "messages/*", &AppApi::delete_message},
       {"GET", "messages/*/prompt", &AppApi::message_prompt},
+      {"GET", "messages/*/tokens", &AppApi::message_tokens},
       {"POST", "count", &AppApi::count_tokens},
       {"POST", kFiles, &AppApi::file_as_text},
       {"GET", "chats/*/export", &AppApi::export_chat},

@@ -2,6 +2,7 @@
 // page. docs/app-api.md describes it. handle() answers; what a request means to the store and to the models is in the
 // files beside this one. Thread-safe.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "server/api/generate.h"
+#include "server/api/workers.h"
 #include "server/app/app_answers.h"
 #include "server/app/app_shelf.h"
 #include "server/app/change_feed.h"
@@ -28,6 +30,11 @@ class AppApi {
   /// What is given must outlive this. Throws as ChatStore does.
   AppApi(ModelHost& host, Options options, const GenerateDefaults& defaults, RunningRequests& requests,
          AppAnswers::FindModel find_model);
+
+  /// Cuts exports off.
+  ~AppApi() { ends_ = true; }
+  AppApi(const AppApi&) = delete;
+  AppApi& operator=(const AppApi&) = delete;
 
   /// Answers a request whose path begins with kPrefix, errors too.
   void handle(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
@@ -87,12 +94,14 @@ class AppApi {
                         const std::string& extension);
   // ---- app_prompt_routes.cc
   Answer message_prompt(Call& call);
+  Answer message_tokens(Call& call);
   Answer count_tokens(Call& call);
   Answer file_as_text(Call& call);
   // ---- app_transfer_routes.cc
   Answer export_chat(Call& call);
   Answer export_all(Call& call);
   Answer import_chats(Call& call);
+  void stream_chats(Responder& to);
 
   ModelHost& host_;
   const AppAnswers::FindModel find_model_;
@@ -102,7 +111,9 @@ class AppApi {
   ChatSearch search_{options_.database};
   AppShelf shelf_{options_.database};
   ChangeFeed feed_{started_};
-  AppAnswers answers_;  // last: it uses the others
+  AppAnswers answers_;  // it uses the others
+  std::atomic<bool> ends_ = false;
+  Workers exports_{2};  // last: those that run use all of the above, and wait for readers
 };
 
 }  // namespace fathom

@@ -1,6 +1,8 @@
-// The app's routes that show what a model is given: the exact prompt of an answer, and how many tokens one would have.
+// The app's routes that show what a model is given and gives: the exact prompt of an answer, how many tokens one would
+// have, and the tokens of an answer with their probabilities.
 #include "server/api/error.h"
 #include "server/api/fields.h"
+#include "server/app/answer_tokens.h"
 #include "server/app/app_api.h"
 #include "server/app/app_request.h"
 #include "server/app/file_text.h"
@@ -16,6 +18,8 @@ AppApi::Answer AppApi::message_prompt(Call& call) {
   const std::vector<TextPiece> prompt = prompt_text(engine, answer.request);
   return json::object{{"prompt", joined(prompt)}, {"tokens", engine.tokenizer().encode(prompt).size()}};
 }
+
+AppApi::Answer AppApi::message_tokens(Call& call) { return answer_tokens_json(store_.tokens(call.ids[0])); }
 
 AppApi::Answer AppApi::count_tokens(Call& call) {
   const json::value body = call.body();

@@ -1,9 +1,14 @@
 // The app's routes for chats that leave and come: exports, imports.
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
+#include <utility>
 
+#include "base/log.h"
 #include "server/api/error.h"
+#include "server/api/reply.h"
 #include "server/app/app_api.h"
 #include "server/app/chat_export.h"
 #include "server/app/chat_import.h"
@@ -36,14 +41,17 @@ void check_folders(const std::vector<ImportedChat>& chats, const json::array& fo
   }
 }
 
+HttpHeaders file_headers(const std::string& title, const std::string& extension) {
+  return {{"Content-Disposition", attachment_header(title, extension)},
+          {"Cache-Control", "no-store"},
+          {"X-Content-Type-Options", "nosniff"}};
+}
+
 }  // namespace
 
 void AppApi::send_file(Call& call, std::string_view type, std::string body, const std::string& title,
                        const std::string& extension) {
-  call.responder->send(200, type, std::move(body),
-                       {{"Content-Disposition", attachment_header(title, extension)},
-                        {"Cache-Control", "no-store"},
-                        {"X-Content-Type-Options", "nosniff"}});
+  call.responder->send(200, type, std::move(body), file_headers(title, extension));
 }
 
 AppApi::Answer AppApi::export_chat(Call& call) {
@@ -71,24 +79,56 @@ AppApi::Answer AppApi::export_chat(Call& call) {
 AppApi::Answer AppApi::export_all(Call& call) {
   if (const std::string format = call.query("format").value_or("json"); format != "json")
     throw wrong_field("format", cat("format: expected json, found '", format.substr(0, 40), "'"));
-  std::map<std::string, std::string> folders = names_of(shelf_.folders());
-  json::array chats;
-  for (const std::string& id : store_.ids()) {
-    const AppChat chat = store_.chat(id);
-    chats.push_back(chat_export_json(chat, store_.messages(id), folders[chat.folder], /*thinking=*/true));
-  }
-  send_file(call, "application/json", to_json(export_file(std::move(chats))), "chats", "json");
+  exports_.post([this, to = call.responder] {
+    try {
+      stream_chats(*to);
+    } catch (const std::exception& e) {
+      log(LogLevel::kError, cat("an export was cut off: ", e.what()));
+      if (!to->begun()) send_error(*to, api_error(std::current_exception()));
+    }
+  });
   return std::nullopt;
+}
+
+/// One chat after the other, so that memory holds a few of them only, however many there are.
+void AppApi::stream_chats(Responder& to) {
+  constexpr size_t kMostQueued = size_t{1} << 20;
+  constexpr std::chrono::milliseconds kPause{5};
+  std::map<std::string, std::string> folders = names_of(shelf_.folders());
+  const std::vector<std::string> ids = store_.ids();
+  to.begin(200, "application/json", file_headers("chats", "json"));
+  std::string piece = to_json(export_file({}));
+  piece.resize(piece.size() - 2);  // "]}", which come last
+  bool first = true;
+  for (const std::string& id : ids) {
+    try {
+      const AppChat chat = store_.chat(id);
+      piece += first ? "" : ",";
+      piece += to_json(chat_export_json(chat, store_.messages(id), folders[chat.folder], /*thinking=*/true));
+      first = false;
+    } catch (const ApiError& e) {
+      if (e.status != 404) throw;  // else it was deleted meanwhile
+    }
+    if (piece.size() > kMostQueued) to.write(std::exchange(piece, {}));
+    while (to.queued_bytes() > kMostQueued && !to.closed() && !ends_) std::this_thread::sleep_for(kPause);
+    if (to.closed() || ends_) return;
+  }
+  to.write(piece + "]}");
+  to.end();
 }
 
 AppApi::Answer AppApi::import_chats(Call& call) {
   std::vector<ImportedChat> chats = read_chats(call.body());
   check_folders(chats, shelf_.folders());
   const size_t count = chats.size();
-  for (ImportedChat& chat : chats) store_.insert(std::move(chat.chat), std::move(chat.messages));
+  size_t left_out = 0;
+  for (ImportedChat& chat : chats) {
+    left_out += chat.left_out;
+    store_.insert(std::move(chat.chat), std::move(chat.messages));
+  }
   feed_.tell("folders", "");
   feed_.tell("chat", "");
-  return json::object{{"chats", count}};
+  return json::object{{"chats", count}, {"left_out", left_out}};
 }
 
 }  // namespace fathom

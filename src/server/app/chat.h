@@ -35,6 +35,7 @@ struct AppMessage {
   std::string model;            ///< of answers: as it was asked for
   json::object info;            ///< of answers that are over: what they took
   json::object asked;  ///< of answers: {system, settings, prefix: {thinking, content}}, the prefix as lengths in bytes
+  std::string tokens;  ///< of an answer that has just ended: as answer_tokens.h packs them. The store gives them apart
   int64_t created = 0;
 };
 

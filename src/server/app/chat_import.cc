@@ -6,6 +6,7 @@
 
 #include "server/api/error.h"
 #include "server/api/fields.h"
+#include "server/app/answer_info.h"
 #include "server/app/app_request.h"
 #include "server/app/chat_export.h"
 #include "server/app/import_formats.h"
@@ -50,7 +51,12 @@ ImportedChat read_own(const json::value& value, const std::string& path) {
     if (message.status != "done" && message.status != "stopped" && message.status != "failed")
       throw wrong_field(m.path("status"), cat(m.path("status"), ": expected done, stopped or failed"));
     message.created = m.integer("created", 0, kLatest).value_or(0);
-    if (const json::object* info = m.object("info")) message.info = *info;
+    if (const json::value* info = m.any("info")) {
+      if (info->is_object())
+        message.info = checked_info(info->get_object(), out.left_out);
+      else
+        ++out.left_out;
+    }
     if (const json::value* asked = m.any("asked")) message.asked = read_asked(*asked, m.path("asked"));
     tree.add(read_text(m, "id", kMostId).value_or(""), read_text(m, "parent", kMostId).value_or(""),
              std::move(message));

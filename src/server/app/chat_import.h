@@ -17,6 +17,7 @@ namespace fathom {
 struct ImportedChat {
   AppChat chat;
   std::vector<AppMessage> messages;
+  size_t left_out = 0;  ///< numbers and names about answers that were not of their types
 };
 
 /// Throws ApiError where the file is none of these, or of a newer version.

@@ -364,9 +364,27 @@ std::optional<AppMessage> ChatStore::finish(const AppMessage& answer) {
          use(answer.content), use(answer.thinking), use(answer.status), use(answer.error), use(info), use(answer.id));
     end.execute(true);
     if (end.get_affected_rows() == 0) return std::nullopt;
+    if (!answer.tokens.empty()) {
+      soci::blob packed(sql);
+      packed.write(0, answer.tokens.data(), answer.tokens.size());
+      sql << "INSERT OR REPLACE INTO app_tokens (message, packed) VALUES (:id, :p)", use(answer.id), use(packed);
+    }
     const long long updated = next_change(sql);
     sql << "UPDATE app_chats SET updated = :u WHERE id = :id", use(updated), use(answer.chat);
     return answer;
+  });
+}
+
+std::string ChatStore::tokens(const std::string& id) {
+  return database_->read([&](soci::session& sql) {
+    find_message(sql, id);
+    soci::blob packed(sql);
+    sql << "SELECT packed FROM app_tokens WHERE message = :id", soci::into(packed), use(id);
+    std::string out;
+    if (!sql.got_data()) return out;
+    out.resize(packed.get_len());
+    packed.read(0, out.data(), out.size());
+    return out;
   });
 }
 

@@ -65,9 +65,11 @@ class ChatStore {
   AppMessage add(AppMessage message);
   /// What an answer has so far. A message that is gone, or over, stays as it is.
   void keep_progress(const std::string& id, const std::string& content, const std::string& thinking);
-  /// The end of an answer, which is returned; nullopt: the message is gone. (Another server over the same store may
-  /// have taken it for one that was left behind.)
+  /// The end of an answer, with its tokens, which is returned; nullopt: the message is gone. (Another server over the
+  /// same store may have taken it for one that was left behind.)
   std::optional<AppMessage> finish(const AppMessage& answer);
+  /// Of an answer, as answer_tokens.h packs them; empty: none were kept.
+  std::string tokens(const std::string& id);
   /// With its descendants, whose ids are returned, its own first.
   std::vector<std::string> remove_message(const std::string& id);
 

@@ -86,7 +86,26 @@ CREATE TRIGGER app_texts_update AFTER UPDATE OF status, content, thinking ON app
 END;
 )sql";
 
-constexpr std::array kMigrations{kTables, kSearch};
+// What answer_tokens.h packs.
+constexpr std::string_view kTokens = R"sql(
+CREATE TABLE app_tokens (
+  message TEXT PRIMARY KEY REFERENCES app_messages (id) ON DELETE CASCADE,
+  packed BLOB NOT NULL
+);
+)sql";
+
+// For a beginning of a word that has no index of its own, all places of all such words are merged before the first is
+// found: 25 ms for a common word of four letters in 60,000 messages, against 0.4. Common words of five and more are rarer.
+constexpr std::string_view kFourLetters = R"sql(
+DROP TABLE app_texts;
+CREATE VIRTUAL TABLE app_texts USING fts5(
+  content, thinking, content = 'app_messages', content_rowid = 'num',
+  tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3 4');
+INSERT INTO app_texts (rowid, content, thinking)
+  SELECT num, content, thinking FROM app_messages WHERE status <> 'running';
+)sql";
+
+constexpr std::array kMigrations{kTables, kSearch, kTokens, kFourLetters};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // The app's tables, as migrations of the server's database (store/database.h): chats, messages, folders, templates,
-// preferences, and the full-text index over titles, messages and thinking.
+// preferences, the full-text index over titles, messages and thinking, and the tokens of answers.
 #pragma once
 #include <span>
 #include <string_view>

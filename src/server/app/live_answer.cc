@@ -27,25 +27,38 @@ void LiveAnswer::add(std::string_view text, bool thinking) {
   runs_.back().bytes += text.size();
   bytes_ += text.size();
   news_ = true;
-  std::erase_if(pages_,
-                [](const Page& p) { return p.responder->closed() || p.responder->queued_bytes() > p.most_queued; });
-  if (pages_.empty()) return;
-  const std::string told = event(thinking, text, bytes_);
-  for (const Page& page : pages_) page.responder->write(told);
+  prompt_event_.clear();
+  if (!pages_.empty()) tell(event(thinking, text, bytes_));
 }
 
-void LiveAnswer::complete(std::string status, std::string error, json::object info) {
+void LiveAnswer::tell(const std::string& event) {
+  std::erase_if(pages_,
+                [](const Page& p) { return p.responder->closed() || p.responder->queued_bytes() > p.most_queued; });
+  for (const Page& page : pages_) page.responder->write(event);
+}
+
+void LiveAnswer::prompt(size_t done, size_t total) {
+  const std::lock_guard lock(mutex_);
+  if (complete_ || closed_) return;
+  // Without an id: what a page that comes again is told depends on text alone.
+  prompt_event_ = sse_event(to_json(json::object{{"type", "prompt"}, {"done", done}, {"total", total}}));
+  tell(prompt_event_);
+}
+
+void LiveAnswer::complete(std::string status, std::string error, json::object info, std::string tokens) {
   const std::lock_guard lock(mutex_);
   if (complete_ || closed_) return;
   complete_ = true;
   message_.status = std::move(status), message_.error = std::move(error), message_.info = std::move(info);
+  message_.tokens = std::move(tokens);
   if (ended_) ended_(message_);
 }
 
 AppMessage LiveAnswer::message() const {
   const std::lock_guard lock(mutex_);
   AppMessage out = message_;
-  if (complete_ && !closed_) out.status = "running", out.error.clear(), out.info.clear();  // until it is kept
+  if (complete_ && !closed_)
+    out.status = "running", out.error.clear(), out.info.clear(), out.tokens.clear();  // until kept
   return out;
 }
 
@@ -79,7 +92,7 @@ void LiveAnswer::attach(std::shared_ptr<Responder> page, uint64_t from) {
     throw ApiError(503, cat("expected at most ", kMostPages, " pages that watch one answer"), "server_error", {},
                    "overloaded");
   begin_events(*page);
-  std::string told = since(from);
+  std::string told = since(from) + prompt_event_;
   const size_t size = told.size();
   if (!told.empty()) page->write(std::move(told));
   if (closed_) {

@@ -27,8 +27,10 @@ class LiveAnswer {
   // ---- of the one who makes the answer
   void add_thinking(std::string_view text) { add(text, true); }
   void add_text(std::string_view text) { add(text, false); }
-  /// Nothing more comes: status, error and info are those of `end`.
-  void complete(std::string status, std::string error, json::object info);
+  /// So many of the prompt's tokens are read. Pages are told, but for what was too early for them.
+  void prompt(size_t done, size_t total);
+  /// Nothing more comes: this is how it ends. `tokens`: AppMessage's.
+  void complete(std::string status, std::string error, json::object info, std::string tokens = {});
 
   // ---- of the one who keeps it
   /// As it is now.
@@ -53,6 +55,7 @@ class LiveAnswer {
     size_t most_queued;
   };
   void add(std::string_view text, bool thinking);
+  void tell(const std::string& event);
   std::string event(bool thinking, std::string_view text, uint64_t id) const;
   std::string since(uint64_t from) const;
   std::string last_event() const;
@@ -62,6 +65,7 @@ class LiveAnswer {
   Ended ended_;
   std::vector<Run> runs_;
   uint64_t bytes_ = 0;
+  std::string prompt_event_;  // the last one; empty: there was none, or it is over
   bool news_ = false, complete_ = false, closed_ = false;
   std::vector<Page> pages_;
 };

@@ -1,4 +1,5 @@
 // Calls of the server. A refusal becomes an ApiError with the server's own words.
+import type { TokenTable } from '../conversation/tokens';
 import type {
   Chat, ChatSettings, Folder, Hit, Message, Preferences, Role, ServerState, Template,
 } from './types';
@@ -74,6 +75,7 @@ export const api = {
   answerNow: (message: string) => call<unknown>('POST', `messages/${message}/answer-now`),
   deleteMessage: (message: string) => call<unknown>('DELETE', `messages/${message}`),
   prompt: (message: string) => call<{ prompt: string; tokens: number }>('GET', `messages/${message}/prompt`),
+  tokens: (message: string) => call<TokenTable>('GET', `messages/${message}/tokens`),
   count: (fields: { chat?: string; parent?: string | null; content: string; model?: string }) =>
     call<{ tokens: number; ctx: number }>('POST', 'count', fields),
 
@@ -103,5 +105,5 @@ export const api = {
   exportAllUrl: () => '/app/api/export?format=json',
   import: async (file: Blob) =>
     (await request('/app/api/import', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: file }))
-      .json() as Promise<{ chats: number }>,
+      .json() as Promise<{ chats: number; left_out: number }>,
 };

@@ -30,7 +30,7 @@ export async function* followAnswer(message: string, signal: AbortSignal): Async
         const parsed = JSON.parse(event.data) as AnswerEvent;
         const over = parsed.type === 'done' || parsed.type === 'failed';
         if (seq > last) last = seq;
-        else if (event.id !== '' && last > 0 && !over) continue;
+        else if (parsed.type !== 'prompt' && event.id !== '' && last > 0 && !over) continue;
         pause = kFirstWait;
         yield parsed;
         if (over) return;

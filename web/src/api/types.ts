@@ -40,7 +40,10 @@ export interface Info {
   thinking_ms?: number;
   total_ms?: number;
   tokens_per_second?: number;
-  seed?: number | string;
+  energy_j?: number;
+  energy_share?: number;
+  energy_source?: string;
+  seed?: number;
   settings?: ChatSettings;
   model_file?: string;
   weights_id?: string;
@@ -110,8 +113,10 @@ export interface Hit {
 
 /// One event of an answer that is being written.
 export interface AnswerEvent {
-  type: 'thinking' | 'text' | 'state' | 'done' | 'failed';
+  type: 'prompt' | 'thinking' | 'text' | 'state' | 'done' | 'failed';
   text?: string;
+  done?: number;   // of 'prompt': tokens read so far, of `total`
+  total?: number;
   message?: Message;
 }
 

@@ -1,5 +1,5 @@
 // The rows of the insight panel: what the server told of an answer, in words.
-import type { Message } from '../api/types';
+import type { Info, Message } from '../api/types';
 import type { Key } from '../texts/texts.svelte';
 
 interface Words {
@@ -26,7 +26,20 @@ export function costLine({ info }: Message, { t, number, day }: Words & { day: (
   });
 }
 
-export function facts(message: Message, { t, number, duration }: Words): [string, string][] {
+/// "42 J (0.012 Wh), estimated: 10 W per busy core". What is no counter is no measurement, and is called so.
+function energyLine(info: Info, { t, number }: Words): string | undefined {
+  const { energy_j: joules, energy_source: source, energy_share: share = 1 } = info;
+  if (joules === undefined || source === undefined) return undefined;
+  const wh = joules / 3600;
+  const amount = t('energy_amount', { j: number(joules, joules < 10 ? 1 : 0), wh: number(wh, wh < 0.1 ? 4 : wh < 10 ? 2 : 0) });
+  const watts = /^model: ([\d.]+) W per busy core$/.exec(source)?.[1], counters = /^counter \((.*)\)$/.exec(source)?.[1];
+  const how = counters !== undefined ? t('energy_measured', { by: counters })
+    : t('energy_estimated', { by: watts !== undefined ? t('energy_per_core', { w: number(Number(watts)) }) : source });
+  return `${amount}, ${how}${share < 0.9995 ? ` · ${t('energy_share', { p: number(share * 100) })}` : ''}`;
+}
+
+export function facts(message: Message, words: Words): [string, string][] {
+  const { t, number, duration } = words;
   const info = message.info ?? {};
   const rows: [Key, string | undefined][] = [
     ['fact_model', message.model ?? undefined],
@@ -40,6 +53,7 @@ export function facts(message: Message, { t, number, duration }: Words): [string
     ['fact_speed', info.tokens_per_second === undefined ? undefined : t('per_second', { n: number(info.tokens_per_second, 1) })],
     ['fact_first', info.time_to_first_token_ms === undefined ? undefined : duration(info.time_to_first_token_ms)],
     ['fact_total', info.total_ms === undefined ? undefined : duration(info.total_ms)],
+    ['fact_energy', energyLine(info, words)],
     ['fact_seed', info.seed === undefined ? undefined : String(info.seed)],
     ['fact_end', info.finish_reason],
     ['fact_file', info.model_file],

@@ -2,6 +2,7 @@
 import { SvelteMap } from 'svelte/reactivity';
 import { api, ApiError, type AnswerRequest } from '../api/client';
 import { followAnswer } from '../api/follow';
+import { checkedInfo } from '../api/info';
 import type { AnswerEvent, Change, Chat, ChatSettings, Message } from '../api/types';
 import { app } from '../app.svelte';
 import { branch, childrenOf, newestLeaf, shownPath } from '../chats/tree';
@@ -14,6 +15,7 @@ export interface Live {
   began: number;           // by this page's clock
   thinkingEnded: number | null;
   thinkingTokens: number;
+  prompt: { done: number; total: number } | null;  // while it is read in several steps
 }
 
 export class OpenChat {
@@ -59,7 +61,7 @@ export class OpenChat {
   /// A message that this page follows is not set back to what the server had stored of it.
   private put(message: Message): void {
     if (message.status === 'running' && this.followed.has(message.id)) return;
-    const shown = $state(message);
+    const shown = $state({ ...message, info: checkedInfo(message.info) });
     this.messages.set(message.id, shown);
     if (message.status === 'running') void this.follow(message.id);
   }
@@ -75,7 +77,7 @@ export class OpenChat {
 
   private async follow(id: string): Promise<void> {
     this.followed.add(id);
-    const live: Live = $state({ began: Date.now(), thinkingEnded: null, thinkingTokens: 0 });
+    const live: Live = $state({ began: Date.now(), thinkingEnded: null, thinkingTokens: 0, prompt: null });
     this.live.set(id, live);
     this.status = t('status_writing');
     let fresh = true;
@@ -102,6 +104,11 @@ export class OpenChat {
   }
 
   private take(message: Message, live: Live, event: AnswerEvent): void {
+    if (event.type === 'prompt') {
+      live.prompt = { done: event.done ?? 0, total: event.total ?? 0 };
+      return;
+    }
+    live.prompt = null;
     if (event.type === 'thinking') {
       message.thinking = (message.thinking ?? '') + (event.text ?? '');
       ++live.thinkingTokens;
@@ -109,7 +116,7 @@ export class OpenChat {
       live.thinkingEnded ??= Date.now();
       message.content += event.text ?? '';
     } else if (event.message) {
-      Object.assign(message, event.message);
+      Object.assign(message, event.message, { info: checkedInfo(event.message.info) });
     } else if (event.type === 'failed') {
       message.status = 'failed';
       message.error = event.text ?? message.error ?? '';
@@ -156,7 +163,7 @@ export class OpenChat {
   async exactly(answer: Message): Promise<void> {
     const { seed, settings = {} } = answer.info ?? {};
     const none = Object.fromEntries(Object.keys(this.settings()).map((key) => [key, null]));
-    const { model: _, ...same } = { ...none, ...settings, ...(seed !== undefined ? { seed: Number(seed) } : {}) };
+    const { model: _, ...same } = { ...none, ...settings, ...(seed !== undefined ? { seed } : {}) };
     const next = await this.answer({ parent: answer.parent!, settings: same, ...(answer.model ? { model: answer.model } : {}) });
     if (next) this.repeats.set(next.id, answer.id);
   }

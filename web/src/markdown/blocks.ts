@@ -47,7 +47,7 @@ export class BlockSplitter {
 /// Where the top-level blocks of `text` begin, as positions in it.
 function topLevelStarts(text: string): number[] {
   const lines = new Set<number>();
-  for (const token of markdown.parse(text, {}))
+  for (const token of markdown.parse(text, { growing: true }))
     if (token.level === 0 && token.map && token.nesting >= 0) lines.add(token.map[0]);
   const starts: number[] = [];
   let line = 0, position = 0;

@@ -1,8 +1,9 @@
 // Mathematics in Markdown: $...$, \(...\) in a line; $$...$$ and \[...\] as blocks of their own. The rules only find the
-// formulas; they become elements of class "math" with the source in data-tex, which typeset.ts fills.
+// formulas; they become elements of class "math" with the source in data-tex, which finish.ts fills. A block that is not
+// closed yet is one only where the text still grows (`env.growing`): else it is text, so that a stray $$ swallows nothing.
 import type { MarkdownIt } from 'markdown-it';
 
-/// Characters of a formula in a line: without a bound, text full of openings would be searched to its end for each.
+/// Characters of a formula: without a bound, text full of openings would be searched to its end for each.
 export const kLongestFormula = 10_000;
 
 const kBlocks = [['$$', '$$'], ['\\[', '\\]']] as const;
@@ -55,6 +56,9 @@ export function math(md: MarkdownIt): void {
     const kind = kBlocks.find(([open]) => first.startsWith(open));
     if (!kind || state.sCount[startLine]! - state.blkIndent >= 4) return false;
     const [open, close] = kind;
+    // "so $$" and lines below: this $$ closes a formula that the paragraph has begun.
+    if (silent && open === '$$' && state.getLines(state.line, startLine, 0, false).split('$$').length % 2 === 0) return false;
+    let length = 0;
     const lines: string[] = [];
     let line = startLine, rest = first.slice(open.length), closed = false;
     for (;;) {
@@ -66,9 +70,11 @@ export function math(md: MarkdownIt): void {
         break;
       }
       lines.push(rest);
+      if ((length += rest.length) > kLongestFormula) return false;
       if (++line >= endLine || state.sCount[line]! < state.blkIndent) break;
       rest = state.src.slice(state.bMarks[line]! + Math.min(state.tShift[line]!, state.blkIndent), state.eMarks[line]);
     }
+    if (!closed && (line < endLine || !(state.env as { growing?: boolean } | undefined)?.growing)) return false;
     if (!closed && open === '$$' && lines.length > 1 && lines[0] !== '' && lines.includes('')) return false;
     if (silent) return true;
     const token = state.push(closed ? 'math_block' : 'math_open', 'div', 0);

@@ -23,6 +23,6 @@ export function exportItems(chat: string): Item[] {
 export async function importFile(file: Blob): Promise<void> {
   const result = await app.try(() => api.import(file));
   if (!result) return;
-  app.say(t('imported', { n: result.chats }));
+  app.say([t('imported', { n: result.chats }), ...(result.left_out > 0 ? [t('import_left_out', { n: result.left_out })] : [])].join(' '));
   await app.try(() => app.loadChats());
 }

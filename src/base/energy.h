@@ -1,5 +1,5 @@
 // What a run has drawn from the wall: by the processor's energy counter where it can be read, else by a model that says
-// so. Called by the trainer each step. One thread.
+// so. Called by the trainer each step, and by the server for its answers. One thread.
 #pragma once
 #include <cstdint>
 #include <filesystem>

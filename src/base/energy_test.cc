@@ -1,4 +1,4 @@
-#include "train/energy.h"
+#include "base/energy.h"
 
 #include <gtest/gtest.h>
 
