@@ -7,6 +7,8 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -23,6 +25,8 @@
 #include "engine/model_host.h"
 #include "server/api/api.h"
 #include "server/http/http.h"
+#include "server/keys/key_access.h"
+#include "server/store/store_lock.h"
 
 namespace fathom {
 namespace {
@@ -121,15 +125,36 @@ ThinkingSignature kept_signature() {
   }
 }
 
-/// Throws Error that says how to go on without it.
-std::shared_ptr<Database> open_store(const Settings& settings) {
+/// Throws Error that says how to go on without it. `lock`: held as long as the store is used.
+std::shared_ptr<Database> open_store(const Settings& settings, std::optional<StoreLock>& lock) {
   const std::string place = settings.text("store").value_or((state_folder() / "store.sqlite").string());
   if (place == "none") return std::make_shared<Database>(":memory:");
   try {
-    return std::make_shared<Database>(place);
+    auto store = std::make_shared<Database>(place);  // makes its folder
+    lock.emplace(place);
+    return store;
   } catch (const Error& e) {
     throw Error(cat(e.what(), " (--store names another file, --store none keeps nothing)"));
   }
+}
+
+/// The keys of the file and of the environment; nullptr: everybody may ask. Throws Error.
+std::shared_ptr<KeyAccess> key_access(const Settings& settings, const std::shared_ptr<Database>& store,
+                                      const std::vector<std::string>& host_names) {
+  constexpr const char* kVariable = "FATHOM_API_KEY";
+  const char* given = std::getenv(kVariable);
+  const std::string single = given ? given : "", file = settings.text("keys").value_or("");
+  if (single.empty() && file.empty()) return nullptr;
+  ::unsetenv(kVariable);  // programs that we start have no use for it
+  KeyRing keys(file, single, kVariable);
+  if (!keys.note().empty()) print_err(sanitized(cat("note: ", keys.note())) + "\n");
+  return std::make_shared<KeyAccess>(std::move(keys), store, host_names);
+}
+
+/// Who can reach the server, and what they need.
+const char* reach_of(const HttpServer& server, bool keys) {
+  if (server.loopback()) return keys ? " (this machine only, with a key)" : " (this machine only)";
+  return keys ? " (reachable from other machines, with a key)" : " (reachable from other machines, without a password)";
 }
 
 void describe(const LoadedModel& model) {
@@ -176,7 +201,8 @@ int serve(const ServeCommand& command, const Settings& settings) {
   if (const auto n = settings.count("max-tokens"))
     options.defaults.max_tokens = options.defaults.max_thinking_tokens = *n;
   if (const auto seed = settings.count("seed")) options.defaults.seed = *seed;
-  options.store = open_store(settings);  // before others make its folder, which is to be private
+  std::optional<StoreLock> store_lock;
+  options.store = open_store(settings, store_lock);  // before others make its folder, which is to be private
   options.signature = kept_signature();
   if (access_log) options.log = [&log = *access_log](const std::string& line) { log.write(line); };
   HttpServerOptions http;
@@ -186,6 +212,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   http.allowed_hosts = words(settings.text("allowed-hosts").value_or(""));
   options.host_names = http.allowed_hosts;
   options.host_names.push_back(http.host);
+  options.keys = key_access(settings, options.store, options.host_names);
   Api api(host, options);
   HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
     api.handle(std::move(request), std::move(responder));
@@ -195,9 +222,7 @@ int serve(const ServeCommand& command, const Settings& settings) {
   starting = false;
   api.count_http(server);
   server.start();
-  print_err(cat("listening on http://", server.address(),
-                server.loopback() ? " (this machine only)" : " (reachable from other machines, without a password)",
-                "\n"));
+  print_err(cat("listening on http://", server.address(), reach_of(server, options.keys != nullptr), "\n"));
   if (command.open) {
     const std::string page = cat("http://", server.address());
     print_err(cat("the assistant is at ", page, open_in_browser(page) ? ", and opens in your browser" : "",
@@ -235,8 +260,8 @@ void add_serve(CLI::App& app, Invocation& invocation) {
                     "show the assistant in the desktop's browser, and no line for each request");
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
   add_setting_flags(*command, invocation,
-                    {"host", "port", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed", "deepseek-strict",
-                     "access-log", "store"});
+                    {"host", "port", "keys", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed",
+                     "deepseek-strict", "access-log", "store"});
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "

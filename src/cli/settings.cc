@@ -48,6 +48,8 @@ constexpr SettingSpec kSpecs[] = {
     {"system", SettingKind::kText, "", nullptr, "none", "the system message"},
     {"host", SettingKind::kText, "", nullptr, "127.0.0.1", "the address to listen on; 0.0.0.0: all of the machine's"},
     {"port", SettingKind::kCount, "", nullptr, "8000", "the port to listen on, 0: a free one", 0, 65535},
+    {"keys", SettingKind::kText, "", nullptr, "none, and FATHOM_API_KEY if that is set",
+     "a file of keys, one a line, perhaps behind a name; who asks needs one"},
     {"cors", SettingKind::kText, "", nullptr, "none", "origins whose web pages may call, by commas; *: all"},
     {"allowed-hosts", SettingKind::kText, "", nullptr, "those of this machine",
      "names that the server answers to, by commas"},

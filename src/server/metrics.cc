@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "server/keys/key_access.h"
 
 namespace fathom {
 namespace {
@@ -69,6 +70,16 @@ void write_http(Page& page, const HttpCounters& http) {
   one("fathom_http_streams_cut_total", "counter", "Streams cut off because the client read too slowly.", http.cut);
   one("fathom_http_received_bytes_total", "counter", "Bytes that came in.", http.bytes_in);
   one("fathom_http_sent_bytes_total", "counter", "Bytes that went out.", http.bytes_out);
+}
+
+void write_keys(Page& page, const KeyCounters& keys) {
+  constexpr std::string_view kReasons[kKeyFailures] = {"missing", "wrong", "limited", "session"};
+  page.family("fathom_auth_failures_total", "counter", "Requests without a key that was right, by what was wrong.");
+  for (size_t i = 0; i < kKeyFailures; ++i) page.sample(label("reason", kReasons[i]), keys.failures[i]);
+  page.family("fathom_logins_total", "counter", "Sessions of pages that began.");
+  page.sample("", keys.logins);
+  page.family("fathom_sessions", "gauge", "Sessions of pages that have not ended.");
+  page.sample("", keys.sessions);
 }
 
 }  // namespace
@@ -213,7 +224,7 @@ void write_gen_ai(Page& page, const std::vector<Shown>& models) {
 
 }  // namespace
 
-std::string Metrics::page(const ModelHost& host, const HttpCounters* http) const {
+std::string Metrics::page(const ModelHost& host, const HttpCounters* http, const KeyCounters* keys) const {
   Page page;
   static const ModelMetrics kNone{};  // of a model that nobody has asked
   std::vector<Shown> models;
@@ -234,6 +245,7 @@ std::string Metrics::page(const ModelHost& host, const HttpCounters* http) const
   for (size_t i = 0; i < statuses_.size(); ++i)
     if (const uint64_t n = statuses_[i].load(kRelaxed)) page.sample(cat("code=\"", i, "\""), n);
   if (http) write_http(page, *http);
+  if (keys) write_keys(page, *keys);
   return std::move(page.text);
 }
 

@@ -17,6 +17,8 @@
 
 namespace fathom {
 
+struct KeyCounters;
+
 /// Counts values in buckets, each `factor` times as high as the one before. Any thread.
 class Histogram {
  public:
@@ -68,8 +70,8 @@ class Metrics {
   ModelMetrics& of(const std::string& model);
   void responded(int status);        ///< 100 to 599
   uint64_t computed_tokens() const;  ///< of all models
-  /// The page. `http`: null where there is no server.
-  std::string page(const ModelHost& host, const HttpCounters* http) const;
+  /// The page. `http`: null where there is no server; `keys`: null where none are needed.
+  std::string page(const ModelHost& host, const HttpCounters* http, const KeyCounters* keys = nullptr) const;
 
  private:
   mutable std::mutex mutex_;

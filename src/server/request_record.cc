@@ -28,6 +28,7 @@ void RequestRecord::add(const std::string& model_name, const Answer& answer) {
 
 std::string RequestRecord::line(double time) const {
   json::object out{{"time", time}, {"id", id}, {"method", method}, {"path", path}, {"status", status}};
+  if (!key.empty()) out["key"] = key;
   if (!model.empty()) {
     out["model"] = model;
     out["prompt_tokens"] = prompt_tokens;

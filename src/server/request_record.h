@@ -18,6 +18,7 @@ namespace fathom {
 struct RequestRecord {
   std::string id, method, path;
   std::string model;  ///< the one that answered; empty: none was asked
+  std::string key;    ///< the name of the key that was asked with; empty: none was needed
   int status = 0;     ///< 499: the client went away before the answer was complete
   size_t prompt_tokens = 0, new_tokens = 0, cached_tokens = 0, thinking_tokens = 0;
   std::optional<double> queue_s, first_token_s;  ///< of the first choice
@@ -49,6 +50,8 @@ class RecordedResponder final : public Responder {
   bool closed() const override { return inner_->closed(); }
   size_t queued_bytes() const override { return inner_->queued_bytes(); }
 
+  /// Whose request this is, before anybody answers it.
+  void name_key(const std::string& name) { record_.key = name; }
   /// Adds a choice to the record. Any thread.
   void add(const std::string& model_name, const Answer& answer);
 

@@ -41,7 +41,9 @@ class Server:
     """A running `fathom serve`. As a context: it is ended at the end."""
 
     def __init__(self, *arguments):
-        command = [str(_fathom.FATHOM), "serve", *map(str, arguments), "--port", "0"]
+        # A store belongs to one server: those of a test may run beside each other.
+        store = [] if "--store" in arguments else ["--store", "none"]
+        command = [str(_fathom.FATHOM), "serve", *map(str, arguments), *store, "--port", "0"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, start_new_session=True,
                                         env={**os.environ, "FATHOM_HOME": _fathom.FATHOM_HOME})

@@ -62,6 +62,33 @@ class Chats(AppTest):
         wait_until(lambda: last()["status"] == "done", "the answer in the store")
         self.assertEqual(last()["content"], text)
 
+    def test_a_store_that_another_program_holds(self):
+        with contextlib.closing(sqlite3.connect(self.store, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            replies = []
+
+            def ask():
+                replies.append(self.app.request("POST", f"{API}/chats", {}))
+
+            askers = [threading.Thread(target=ask) for _ in range(8)]
+            for asker in askers:
+                asker.start()
+            for asker in askers:
+                asker.join()
+            self.assertEqual([reply.status for reply in replies], [503] * 8)
+            for reply in replies:
+                self.assertIn("is busy: another program holds it", reply.error["message"])
+                self.assertGreater(int(reply.headers["retry-after"]), 0)
+            self.assertEqual(self.app.get("/v1/models").status, 200)
+            database.execute("ROLLBACK")
+        self.app.new_chat()
+
+    def test_a_store_is_one_servers(self):
+        code, _, said = _fathom.run("serve", self.model, "--port", "0", "--store", self.store)
+        self.assertEqual(code, 1)
+        self.assertIn(f"{self.store}: expected a store that no other server uses, found that of process "
+                      f"{self.app.process.pid} (--store names another file", said)
+
     def test_a_chat_is_a_tree(self):
         chat = self.app.new_chat()
         self.assertEqual((chat["title"], chat["leaf"], chat["running"]), ("", None, False))

@@ -180,6 +180,8 @@ class Responses(unittest.TestCase):
         streamed = events(self.server.post(PATH, **{**ASKED, "background": True, "stream": True}).body)
         later = self.server.get(f"{PATH}/{streamed[0][1]['response']['id']}?stream=true&starting_after=4")
         self.assertEqual(events(later.body), streamed[5:])
+        beyond = self.server.get(f"{PATH}/{streamed[0][1]['response']['id']}?stream=true&starting_after={2**64 - 1}")
+        self.assertEqual((beyond.status, beyond.body), (200, b""))
         name = streamed[0][1]["response"]["id"]
         self.assertEqual(self.server.request("DELETE", f"{PATH}/{name}").status, 200)
         for path in (f"{PATH}/{name}", f"{PATH}/{name}?stream=true", f"/v1/chat/completions/{name.removeprefix('resp_')}"):

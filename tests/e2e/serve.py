@@ -166,6 +166,10 @@ class Ends(unittest.TestCase):
                 self.assertGreaterEqual(done["room_for_tokens"], 512)
                 done = server.post("/api/generate", model="second", keep_alive=0, stream=False).json()
                 self.assertEqual((done["done_reason"], loaded()["second"]), ("unload", False))
+                # Beside a prompt the answer comes first.
+                done = server.post("/api/generate", model="second", prompt="Hi", keep_alive=0, stream=False,
+                                   options={"num_predict": 4}).json()
+                self.assertEqual((done["done_reason"], done["eval_count"], loaded()["second"]), ("length", 4, False))
                 self.assertEqual(server.post("/models/load", model="third").status, 404)
                 self.assertEqual(server.post("/models/reload").error["param"], "model")
 

@@ -24,7 +24,8 @@ class Server:
 
     def __init__(self, model, *arguments):
         self.process = subprocess.Popen(
-            [str(_fathom.FATHOM), "serve", str(model), "--port", "0", "--seed", "1", "--ctx", "512", "--profile", "exact", *map(str, arguments)],
+            [str(_fathom.FATHOM), "serve", str(model), "--port", "0", "--seed", "1", "--ctx", "512", "--profile", "exact", "--store", "none",
+             *map(str, arguments)],
             stderr=subprocess.PIPE, text=True, env={**os.environ, "FATHOM_HOME": _fathom.FATHOM_HOME})
         self.lines = []
         for line in self.process.stderr:

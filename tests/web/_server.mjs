@@ -20,13 +20,19 @@ export class Server {
   folder = mkdtempSync(join(tmpdir(), 'fathom-web-'));
   url = process.env.FATHOM_URL ?? '';
 
-  constructor({ thinks = false, second = false } = {}) {
+  constructor({ thinks = false, second = false, key = '' } = {}) {
     const models = [process.env.FATHOM_MODEL];
     if (second && !process.env.FATHOM_URL) {  // the same weights under another name
       models.push(join(this.folder, 'second.gguf'));
       symlinkSync(process.env.FATHOM_MODEL, models[1]);
     }
     this.options = ['serve', ...models, '--ctx', '2048', '--seed', '1', '--access-log', 'off'];
+    this.key = key;  // the only one; ''
+    if (key) {
+      this.keys = join(this.folder, 'keys');
+      writeFileSync(this.keys, `${key}\n`, { mode: 0o600 });
+      this.options.push('--keys', this.keys);
+    }
     if (!thinks) return;
     const template = join(this.folder, 'thinks.jinja');
     writeFileSync(template, kTemplate);
@@ -60,7 +66,7 @@ export class Server {
   }
   async call(method, path, body) {
     const response = await fetch(`${this.url}/app/api/${path}`,
-      { method, headers: { 'Content-Type': 'application/json' }, ...(method === 'GET' ? {} : { body: JSON.stringify(body ?? {}) }) });
+      { method, headers: { 'Content-Type': 'application/json', ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}) }, ...(method === 'GET' ? {} : { body: JSON.stringify(body ?? {}) }) });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return JSON.parse(text);

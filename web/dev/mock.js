@@ -83,7 +83,7 @@ const models = [
 ];
 
 const routes = [
-  ['GET', /^state$/, () => ({ version: '0.1.0', models, default_model: models[0].name, counts: { chats: state.chats.size } })],
+  ['GET', /^state$/, () => ({ version: '0.1.0', login: false, models, default_model: models[0].name, counts: { chats: state.chats.size } })],
   ['GET', /^chats$/, (_m, _b, q) => ({ next: null, chats: [...state.chats.values()]
     .filter((c) => !c.deleted && c.archived === (q.get('archived') === '1') && (!q.get('folder') || c.folder === q.get('folder')))
     .sort((a, b) => b.pinned - a.pinned || b.updated - a.updated) })],

@@ -1,6 +1,7 @@
 // What the whole page shares: the server's state, the lists of chats and folders, where one is, and the connection.
 import { api, ApiError, Unreachable } from './api/client';
 import { followChanges } from './api/follow';
+import { gate } from './api/gate';
 import type { Change, Chat, ChatSettings, Folder, Model, Preferences, ServerState, Template } from './api/types';
 import { browserLanguage, setLanguage, t, type Language } from './texts/texts.svelte';
 
@@ -31,6 +32,7 @@ class App {
   dialog = $state<DialogName>(null);
   sidebar = $state(window.matchMedia('(min-width: 800px)').matches);
   online = $state(true);
+  shut = $state(false);  // the server asks for a key
   failed = $state<string | null>(null);  // why the page could not start
   notice = $state<Notice | null>(null);
   folder = $state<string | null>(null);  // the only one shown
@@ -50,6 +52,7 @@ class App {
 
   async start(): Promise<void> {
     window.addEventListener('hashchange', () => (this.view = viewOf(location.hash)));
+    gate.onShut = () => (this.shut = true);
     this.applyPreferences();
     await this.load();
     void followChanges((c) => this.changed(c), (now) => this.reached(now), new AbortController().signal);
@@ -62,8 +65,21 @@ class App {
       Object.assign(this, { server, folders, preferences, templates, failed: null });
       this.applyPreferences();
     } catch (error) {
-      if (this.server === null) this.failed = error instanceof Error ? error.message : String(error);
+      if (this.server === null && !this.shut) this.failed = error instanceof Error ? error.message : String(error);
     }
+  }
+
+  /// Throws what api.logIn() throws. The page is then where it was, and up to date.
+  async logIn(key: string): Promise<void> {
+    await api.logIn(key);
+    this.shut = false;
+    gate.open();
+    await this.load();
+    this.listeners.forEach((listener) => listener({ type: 'hello' }));
+  }
+  /// Nothing that was read stays in this page.
+  async logOut(): Promise<void> {
+    if (await this.try(() => api.logOut())) location.reload();
   }
 
   /// What is in memory, after this page has changed it.
@@ -151,7 +167,9 @@ class App {
       return await what();
     } catch (error) {
       if (error instanceof Unreachable) this.say(t('unreachable'), undefined, true);
-      else if (error instanceof ApiError) this.say(error.message, undefined, true);
+      else if (error instanceof ApiError) {
+        if (error.status !== 401) this.say(error.message, undefined, true);  // the login says it
+      }
       else throw error;
       return null;
     }

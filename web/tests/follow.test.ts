@@ -1,5 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { followAnswer } from '../src/api/follow';
+import { gate } from '../src/api/gate';
 
 const event = (id: number, data: unknown) => `id: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
 const one = event(1, { type: 'text', text: 'a' }), two = event(2, { type: 'text', text: 'b' });
@@ -35,4 +36,17 @@ it('gives nothing twice', async () => {
 it('ends where the message is unknown', async () => {
   vi.stubGlobal('fetch', async () => new Response('{"error":{"message":"no such message"}}', { status: 404 }));
   await expect(texts()).rejects.toThrow('no such message');
+});
+it('waits where the session is over, and goes on after the login', async () => {
+  let asked = 0;
+  const shut = new Promise<void>((resolve) => (gate.onShut = resolve));
+  vi.stubGlobal('fetch', async () => {
+    if (asked++ === 0) return new Response(one);
+    return asked === 2 ? new Response('{"error":{"message":"the session is over"}}', { status: 401 }) : new Response(two + over);
+  });
+  const got = texts();
+  await shut;
+  expect(asked).toBe(2);
+  gate.open();
+  expect(await got).toEqual(['a', 'b', 'done']);
 });

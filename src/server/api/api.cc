@@ -14,6 +14,7 @@
 #include "server/api/rerank.h"
 #include "server/app/app_api.h"
 #include "server/app/web_files.h"
+#include "server/keys/key_access.h"
 #include "server/request_record.h"
 
 namespace fathom {
@@ -28,6 +29,7 @@ void send_error(const HttpServerRequest& request, Responder& responder, const Ap
   HttpHeaders headers;
   if (error.retry_after_s) headers.emplace_back("Retry-After", std::to_string(*error.retry_after_s));
   if (!error.allow.empty()) headers.emplace_back("Allow", error.allow);
+  if (!error.authenticate.empty()) headers.emplace_back("WWW-Authenticate", error.authenticate);
   const bool anthropic = is_anthropic(request);
   if (anthropic) headers.emplace_back("request-id", request.id);
   const json::object body = anthropic            ? anthropic_error(error, request.id)
@@ -90,7 +92,7 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
   }
   options_.defaults.workers = std::make_shared<Workers>(options_.workers);
   app_ = std::make_unique<AppApi>(
-      host_, AppApi::Options{options_.store, options_.host_names}, options_.defaults, running_,
+      host_, AppApi::Options{options_.store, options_.host_names, options_.keys}, options_.defaults, running_,
       [this](const std::string& name, std::optional<bool>& thinking) { return model_of(name, thinking); });
   start_batches();
 }
@@ -165,7 +167,13 @@ void Api::handle(HttpServerRequest request, std::shared_ptr<Responder> responder
     if (log)
       log(record.line(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()));
   };
-  responder = std::make_shared<RecordedResponder>(std::move(responder), request, std::move(over));
+  const auto recorded = std::make_shared<RecordedResponder>(std::move(responder), request, std::move(over));
+  responder = recorded;
+  if (options_.keys && !needs_no_key(request)) try {
+      recorded->name_key(options_.keys->check(request));
+    } catch (const ApiError& error) {
+      return send_error(request, *responder, error);
+    }
   // What never waits does not wait behind those who load a model.
   if (const std::string_view path = bare(request.path);
       path == "/health" || path == "/ready" || path == "/metrics" || is_web_file(path))
@@ -394,14 +402,16 @@ void Api::health(const HttpServerRequest&, const std::shared_ptr<Responder>& res
 void Api::metrics(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   std::optional<HttpCounters> http;
   if (const HttpServer* server = http_) http = server->counters();
+  std::optional<KeyCounters> keys;
+  if (options_.keys) keys = options_.keys->counters();
   responder->send(200, "text/plain; version=0.0.4; charset=utf-8",
-                  options_.defaults.metrics->page(host_, http ? &*http : nullptr));
+                  options_.defaults.metrics->page(host_, http ? &*http : nullptr, keys ? &*keys : nullptr));
 }
 
 void Api::describe(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   std::vector<RouteName> names;
   for (const Route& route : routes()) names.push_back({route.method, route.path});
-  send_json(*responder, openapi(names));
+  send_json(*responder, openapi(names, options_.keys != nullptr, kOpenRoutes));
 }
 
 void Api::ready(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {

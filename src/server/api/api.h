@@ -18,6 +18,7 @@
 namespace fathom {
 
 struct OllamaRequest;
+class KeyAccess;
 
 /// Another name for a model, perhaps with or without thinking.
 struct ModelAlias {
@@ -34,6 +35,7 @@ struct ApiOptions {
   ThinkingSignature signature = {};           ///< of Anthropic's thinking blocks
   std::vector<std::string> host_names = {};   ///< by which the app may be asked for (server/app/app_access.h)
   std::shared_ptr<Database> store = nullptr;  ///< null: one in memory
+  std::shared_ptr<KeyAccess> keys = nullptr;  ///< null: everybody may ask
   std::function<void(const std::string& line)> log =
       {};  ///< a line of JSON per request, without its texts; may be empty
 };

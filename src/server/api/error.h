@@ -21,7 +21,8 @@ class ApiError : public Error {
   std::string type;
   std::optional<std::string> param, code;
   std::optional<int> retry_after_s = {};
-  std::string allow = {};  ///< with 405: the methods that the path has
+  std::string allow = {};         ///< with 405: the methods that the path has
+  std::string authenticate = {};  ///< with 401: the header WWW-Authenticate
 };
 
 /// 400: a field has a wrong type or value.

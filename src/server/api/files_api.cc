@@ -134,7 +134,12 @@ void Api::create_batch(const HttpServerRequest& request, const std::shared_ptr<R
 }
 
 void Api::list_batches(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  send(*responder, list_page(batches_->list(), request.query, 20, 100));
+  const PageQuery asked = read_page_query(request.query, 20, 100);
+  std::optional<json::array> page = batches_->list(asked.oldest_first, asked.limit + 1, asked.after);
+  if (!page) throw no_such_item();
+  const bool more = page->size() > asked.limit;
+  if (more) page->pop_back();
+  send(*responder, page_json(std::move(*page), more));
 }
 
 void Api::one_batch(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {

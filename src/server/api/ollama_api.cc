@@ -158,8 +158,10 @@ void Api::ollama_run(OllamaRequest asked, const std::shared_ptr<Responder>& resp
   GenerateRequest& request = asked.generate;
   ChatPrompt* chat = std::get_if<ChatPrompt>(&request.prompt);
   std::optional<bool> thinking;
-  if (asked.unload) host_.unload(own_name(request.model, thinking));
-  const std::shared_ptr<LoadedModel> model = asked.unload ? nullptr : model_of(request.model, thinking);
+  const std::string own = own_name(request.model, thinking);
+  const bool only_unload = asked.unload && asked.only_load;
+  if (only_unload) host_.unload(own);
+  const std::shared_ptr<LoadedModel> model = only_unload ? nullptr : model_of(request.model, thinking);
   if (asked.only_load) {
     json::object out{{"model", request.model}, {"created_at", utc_time(std::chrono::system_clock::now())}};
     if (chat && chat->messages.empty())
@@ -174,6 +176,7 @@ void Api::ollama_run(OllamaRequest asked, const std::shared_ptr<Responder>& resp
   std::vector<GenerateRequest> requests;
   requests.push_back(std::move(request));
   run(std::move(requests), responder, make_reply);
+  if (asked.unload) host_.unload(own);  // the answer that has begun keeps it to its end
 }
 
 void Api::ollama_chat(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {

@@ -128,7 +128,7 @@ OllamaRequest read_ollama_chat(const json::value& body) {
     std::vector<std::string>& warnings = out.generate.warnings;
     const json::array* messages = f.array("messages");
     out.only_load = !messages || messages->empty();
-    out.unload = wants_unloaded(f) && out.only_load;
+    out.unload = wants_unloaded(f);
     if (!out.only_load) {
       json::array written;
       for (size_t i = 0; i < messages->size(); ++i)
@@ -153,7 +153,7 @@ OllamaRequest read_ollama_generate(const json::value& body) {
     if (r.suffix && r.suffix->empty()) r.suffix.reset();
     const bool raw = f.boolean("raw").value_or(false);
     out.only_load = prompt.empty() && !r.suffix;
-    out.unload = wants_unloaded(f) && out.only_load;
+    out.unload = wants_unloaded(f);
     if (raw || r.suffix) {  // a text as it is has no place for either
       for (const char* key : {"system", "think"})
         if (f.has(key)) r.warnings.emplace_back(key);

@@ -15,7 +15,7 @@ namespace fathom {
 struct OllamaRequest {
   GenerateRequest generate;
   bool only_load = false;  ///< no answer is wanted
-  bool unload = false;     ///< instead of loading it
+  bool unload = false;     ///< after the answer, or instead of loading it
 };
 
 OllamaRequest read_ollama_chat(const json::value& body);

@@ -116,7 +116,7 @@ FieldList ollama_fields() {
           {"format", "any", "json, or a JSON schema"},
           {"options", "object", "temperature, num_predict, stop, ..."},
           {"stream", "boolean", "lines of JSON; absent: true"},
-          {"keep_alive", "any", "taken and not used"},
+          {"keep_alive", "any", "0: the model leaves memory after the answer; else not used"},
           {"logprobs", "boolean"},
           {"top_logprobs", "integer", "only together with logprobs", 0, static_cast<double>(kMostTopLogprobs)}};
 }
@@ -350,9 +350,15 @@ json::object operation(const std::string& method, const std::string& path, const
   return out;
 }
 
+/// How a key is given; either will do. (The cookie of the page is its own affair.)
+json::object security_schemes() {
+  return {{"bearer", {{"type", "http"}, {"scheme", "bearer"}, {"description", "a key of the server"}}},
+          {"x-api-key", {{"type", "apiKey"}, {"in", "header"}, {"name", "x-api-key"}, {"description", "the same"}}}};
+}
+
 }  // namespace
 
-json::object openapi(std::span<const RouteName> routes) {
+json::object openapi(std::span<const RouteName> routes, bool keys, std::span<const std::string_view> open) {
   std::vector<Description> known = descriptions();
   std::ranges::move(client_descriptions(), std::back_inserter(known));
   json::object paths;
@@ -365,18 +371,28 @@ json::object openapi(std::span<const RouteName> routes) {
     const auto found = std::ranges::find_if(known, [&](const Description& d) { return d.path == own; });
     if (!paths.contains(path)) paths[path] = json::object();
     json::object written = operation(method, path, found == known.end() ? nullptr : &*found);
+    if (keys && std::ranges::find(open, path) != open.end()) written["security"] = json::array();
     for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     paths[path].as_object()[method] = std::move(written);
   }
-  return {{"openapi", "3.1.0"},
-          {"info",
-           {{"title", "fathom serve"},
-            {"version", "1"},
-            {"description", "Fields that are not listed are ignored and named in the header X-Fathom-Ignored."}}},
-          {"servers",
-           json::array{json::object{{"url", "/v1"}}, json::object{{"url", "/"}}, json::object{{"url", "/beta"}}}},
-          {"paths", std::move(paths)},
-          {"components", {{"schemas", error_schemas()}}}};
+  json::object components{{"schemas", error_schemas()}};
+  if (keys) components["securitySchemes"] = security_schemes();
+  json::object out{
+      {"openapi", "3.1.0"},
+      {"info",
+       {{"title", "fathom serve"},
+        {"version", "1"},
+        {"description", "Fields that are not listed are ignored and named in the header X-Fathom-Ignored."}}},
+      {"servers",
+       json::array{json::object{{"url", "/v1"}}, json::object{{"url", "/"}}, json::object{{"url", "/beta"}}}},
+      {"paths", std::move(paths)},
+      {"components", std::move(components)}};
+  if (keys) {
+    json::array any;
+    for (const auto& scheme : security_schemes()) any.push_back(json::object{{scheme.key(), json::array()}});
+    out["security"] = std::move(any);
+  }
+  return out;
 }
 
 }  // namespace fathom

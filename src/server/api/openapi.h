@@ -11,6 +11,7 @@ namespace fathom {
 struct RouteName {
   std::string method, path;
 };
-json::object openapi(std::span<const RouteName> routes);
+/// `keys`: requests need one, but for those to `open` paths.
+json::object openapi(std::span<const RouteName> routes, bool keys, std::span<const std::string_view> open);
 
 }  // namespace fathom

@@ -18,24 +18,42 @@ std::optional<size_t> count_in(const std::string& query, const char* key) {
   return value;
 }
 
-json::object list_page(json::array items, const std::string& query, size_t limit, size_t most) {
+PageQuery read_page_query(const std::string& query, size_t limit, size_t most) {
+  PageQuery out;
   const std::string order = query_value(query, "order").value_or("desc");
   if (order != "asc" && order != "desc") throw wrong_field("order", "order: expected asc or desc");
-  if (order == "asc") std::reverse(items.begin(), items.end());
-  limit = count_in(query, "limit").value_or(limit);
-  if (limit < 1 || limit > most) throw wrong_field("limit", cat("limit: expected 1 to ", most));
+  out.oldest_first = order == "asc";
+  out.limit = count_in(query, "limit").value_or(limit);
+  if (out.limit < 1 || out.limit > most) throw wrong_field("limit", cat("limit: expected 1 to ", most));
+  out.after = query_value(query, "after");
+  return out;
+}
+
+ApiError no_such_item() { return wrong_field("after", "after: expected the id of one of them"); }
+
+json::object page_json(json::array items, bool has_more) {
+  json::object out{{"object", "list"}, {"data", std::move(items)}, {"first_id", nullptr}, {"last_id", nullptr}};
+  if (const json::array& page = out["data"].as_array(); !page.empty()) {
+    const json::value first = page.front().at("id"), last = page.back().at("id");
+    out["first_id"] = first, out["last_id"] = last;
+  }
+  out["has_more"] = has_more;
+  return out;
+}
+
+json::object list_page(json::array items, const std::string& query, size_t limit, size_t most) {
+  const PageQuery asked = read_page_query(query, limit, most);
+  if (asked.oldest_first) std::reverse(items.begin(), items.end());
   auto from = items.begin();
-  if (const auto after = query_value(query, "after")) {
-    from = std::ranges::find_if(items, [&](const json::value& item) { return item.at("id").as_string() == *after; });
-    if (from == items.end()) throw wrong_field("after", "after: expected the id of one of them");
+  if (asked.after) {
+    from =
+        std::ranges::find_if(items, [&](const json::value& item) { return item.at("id").as_string() == *asked.after; });
+    if (from == items.end()) throw no_such_item();
     ++from;
   }
   const auto left = static_cast<size_t>(items.end() - from);
-  const json::array page(from, from + static_cast<std::ptrdiff_t>(std::min(limit, left)));
-  json::object out{{"object", "list"}, {"data", page}, {"first_id", nullptr}, {"last_id", nullptr}};
-  if (!page.empty()) out["first_id"] = page.front().at("id"), out["last_id"] = page.back().at("id");
-  out["has_more"] = left > limit;
-  return out;
+  return page_json(json::array(from, from + static_cast<std::ptrdiff_t>(std::min(asked.limit, left))),
+                   left > asked.limit);
 }
 
 }  // namespace fathom

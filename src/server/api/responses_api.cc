@@ -74,7 +74,7 @@ void Api::one_response(const HttpServerRequest& request, const std::shared_ptr<R
     if (!kept || kept->has_gap() || kept->whole())
       throw not_found("the events of this response are not kept", "response_not_found");
     const std::optional<size_t> after = count_in(request.query, "starting_after");
-    return kept->attach(responder, after ? *after + 1 : 0);
+    return kept->attach(responder, after ? std::max(*after, *after + 1) : 0);  // the last number has no next
   }
   responder->send(200, "application/json", to_json(stored_response(id).response));
 }

@@ -6,6 +6,8 @@
 #include "engine/weight_format.h"
 #include "server/api/error.h"
 #include "server/app/app_access.h"
+#include "server/app/app_request.h"
+#include "server/keys/key_access.h"
 
 namespace fathom {
 namespace {
@@ -49,10 +51,14 @@ AppApi::AppApi(ModelHost& host, Options options, const GenerateDefaults& default
       find_model_(std::move(find_model)),
       options_(std::move(options)),
       store_(options_.database),
-      answers_(host, store_, feed_, defaults, requests, find_model_) {}
+      answers_(host, store_, feed_, defaults, requests, find_model_) {
+  if (options_.keys) options_.keys->on_ended([this] { feed_.restart(); });
+}
 
 const std::vector<AppApi::Route>& AppApi::routes() {
   static const std::vector<Route> kRoutes = {
+      {"POST", "login", &AppApi::login},
+      {"POST", "logout", &AppApi::logout},
       {"GET", "state", &AppApi::state},
       {"GET", "events", &AppApi::events},
       {"GET", "chats", &AppApi::list_chats},
@@ -95,8 +101,7 @@ void AppApi::handle(const HttpServerRequest& request, const std::shared_ptr<Resp
     check_app_access(request, options_.host_names, /*json_only=*/!file);
     Call call{request, responder, {}};
     if (const Answer answer = dispatch(call))
-      responder->send(call.status, "application/json", to_json(*answer),
-                      {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}});
+      responder->send(call.status, "application/json", to_json(*answer), std::move(call.headers));
   } catch (...) {
     send_error(*responder, api_error(std::current_exception()));
   }
@@ -145,7 +150,24 @@ int64_t AppApi::Call::number(std::string_view key, int64_t fallback, int64_t lea
   return n;
 }
 
-AppApi::Answer AppApi::state(Call&) {
+AppApi::Answer AppApi::login(Call& call) {
+  if (!options_.keys) throw not_found("this server needs no key", "no_keys");
+  const json::value body = call.body();
+  Fields f(body);
+  const std::optional<std::string> key = f.string("key");
+  if (!key || key->empty()) throw wrong_field("key", "key: expected one of this server's keys, found none");
+  refuse_left_over(f);
+  call.headers.emplace_back("Set-Cookie", options_.keys->login(call.request, *key));
+  return json::object{{"logged_in", true}};
+}
+
+AppApi::Answer AppApi::logout(Call& call) {
+  if (!options_.keys) throw not_found("this server needs no key", "no_keys");
+  call.headers.emplace_back("Set-Cookie", options_.keys->logout(call.request));
+  return json::object{{"logged_in", false}};
+}
+
+AppApi::Answer AppApi::state(Call& call) {
   json::array models;
   for (const HostedModel& m : host_.models()) {
     json::object entry{{"name", m.name}, {"loaded", false}, {"size_bytes", file_bytes(m.path)}};
@@ -159,8 +181,11 @@ AppApi::Answer AppApi::state(Call&) {
     }
     models.push_back(std::move(entry));
   }
+  if (options_.keys)
+    if (auto cookie = options_.keys->renew(call.request)) call.headers.emplace_back("Set-Cookie", std::move(*cookie));
   return json::object{{"version", FATHOM_VERSION},
                       {"started", started_},
+                      {"login", options_.keys != nullptr},
                       {"models", std::move(models)},
                       {"default_model", host_.models().front().name},
                       {"counts", {{"chats", store_.count()}}}};

@@ -19,6 +19,8 @@
 
 namespace fathom {
 
+class KeyAccess;
+
 class AppApi {
  public:
   static constexpr std::string_view kPrefix = "/app/api/";
@@ -26,6 +28,7 @@ class AppApi {
   struct Options {
     std::shared_ptr<Database> database;
     std::vector<std::string> host_names;  ///< by which it may be asked for, besides loopback's and addresses
+    std::shared_ptr<KeyAccess> keys;      ///< null: there is no login
   };
   /// What is given must outlive this. Throws as ChatStore does.
   AppApi(ModelHost& host, Options options, const GenerateDefaults& defaults, RunningRequests& requests,
@@ -47,6 +50,7 @@ class AppApi {
     const std::shared_ptr<Responder>& responder;
     std::vector<std::string> ids;  // what stands for '*' in the route's path
     int status = 200;
+    HttpHeaders headers = {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}};
     json::value body() const;
     std::optional<std::string> query(std::string_view key) const;
     /// Throws ApiError for another value than 0 or 1.
@@ -63,6 +67,8 @@ class AppApi {
   Answer dispatch(Call& call);
   json::object shown(const AppChat& chat) const { return chat_json(chat, answers_.runs_in(chat.id)); }
 
+  Answer login(Call& call);
+  Answer logout(Call& call);
   Answer state(Call& call);
   Answer events(Call& call);
   // ---- app_chats.cc

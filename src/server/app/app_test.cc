@@ -7,6 +7,7 @@
 #include "server/app/chat_import.h"
 #include "server/app/chat_search.h"
 #include "server/app/chat_store.h"
+#include "server/app/file_text.h"
 #include "server/app/import_tree.h"
 #include "server/app/live_answer.h"
 
@@ -114,6 +115,26 @@ TEST(App, DeepTreesAreNoTrouble) {
   EXPECT_EQ(store.chat(chat.id).leaf, messages[9].id);
   store.erase(chat.id);
   EXPECT_EQ(store.count(), 0u);
+}
+
+TEST(App, FewPdfsAreReadAtATime) {
+  const auto status = [](const std::string& bytes) {
+    try {
+      file_text("a", bytes);
+      return 200;
+    } catch (const ApiError& e) {
+      EXPECT_EQ(e.status == 503, e.retry_after_s.has_value());
+      return e.status;
+    }
+  };
+  {
+    std::vector<std::unique_ptr<PdfPlace>> places;
+    for (int i = 0; i < PdfPlace::kPlaces; ++i) places.push_back(std::make_unique<PdfPlace>("a"));
+    EXPECT_EQ(status("%PDF-1.4"), 503);
+    EXPECT_EQ(status("%PDF-1.4"), 503) << "who was refused has taken no place";
+    EXPECT_EQ(status("text"), 200) << "nothing else waits";
+  }
+  EXPECT_NE(status("%PDF-1.4"), 503);
 }
 
 TEST(App, DeletedChatsGoInTheEnd) {

@@ -32,6 +32,12 @@ void ChangeFeed::tell(std::string_view type, const std::string& id, const std::s
   for (const auto& page : pages_) page->write(text);
 }
 
+void ChangeFeed::restart() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& page : pages_) page->end();
+  pages_.clear();
+}
+
 void ChangeFeed::close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;

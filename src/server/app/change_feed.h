@@ -21,6 +21,8 @@ class ChangeFeed {
   void attach(std::shared_ptr<Responder> page);
   /// {type, id, chat}; `chat` only where it is not empty.
   void tell(std::string_view type, const std::string& id, const std::string& chat = "");
+  /// Ends all streams; who may will come again.
+  void restart();
   /// Ends all streams, now and from now on.
   void close();
 

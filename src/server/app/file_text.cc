@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <memory>
@@ -40,7 +41,10 @@ ApiError unreadable(const std::string& name, const std::string& why) {
   return {422, cat("'", name, "': ", why), "invalid_request_error", "name", "unreadable_file"};
 }
 
+std::atomic<int> places_taken = 0;
+
 std::string pdf_text(const std::string& name, const std::string& bytes) {
+  const PdfPlace place(name);
   std::unique_ptr<SandboxedProcess> program;
   try {
     program = std::make_unique<SandboxedProcess>(
@@ -82,6 +86,17 @@ std::string pdf_text(const std::string& name, const std::string& bytes) {
 }
 
 }  // namespace
+
+PdfPlace::PdfPlace(const std::string& name) {
+  if (places_taken.fetch_add(1) < kPlaces) return;
+  --places_taken;
+  ApiError error(503, cat("'", name, "': ", kPlaces, " PDF files are being read: try again in a few seconds"),
+                 "server_error", "name", "overloaded");
+  error.retry_after_s = 3;
+  throw error;
+}
+
+PdfPlace::~PdfPlace() { --places_taken; }
 
 std::string file_text(const std::string& name, const std::string& bytes) {
   if (bytes.starts_with("%PDF-")) return pdf_text(name, bytes);

@@ -81,12 +81,23 @@ std::string BatchStore::status(const std::string& id) {
   });
 }
 
-json::array BatchStore::list() {
-  return database_->read([](soci::session& sql) {
-    std::vector<std::string> ids;
+std::optional<json::array> BatchStore::list(bool oldest_first, size_t limit, const std::optional<std::string>& after) {
+  return database_->read([&](soci::session& sql) -> std::optional<json::array> {
+    const std::string behind = after.value_or("");
+    const long long most = static_cast<long long>(limit);
+    long long created = 0;
+    if (after) {
+      sql << "SELECT created_at FROM batch WHERE id = :id", soci::into(created), soci::use(behind);
+      if (!sql.got_data()) return std::nullopt;
+    }
+    const char *way = oldest_first ? "ASC" : "DESC", *than = oldest_first ? ">" : "<";
     std::string id;
-    soci::statement rows = (sql.prepare << "SELECT id FROM batch ORDER BY created_at DESC, id DESC", soci::into(id));
+    soci::statement rows =
+        (sql.prepare << cat("SELECT id FROM batch WHERE :behind = '' OR (created_at, id) ", than,
+                            " (:created, :behind) ORDER BY created_at ", way, ", id ", way, " LIMIT :most"),
+         soci::into(id), soci::use(behind, "behind"), soci::use(created, "created"), soci::use(most, "most"));
     rows.execute();
+    std::vector<std::string> ids;
     while (rows.fetch()) ids.push_back(id);
     json::array out;
     for (const std::string& one : ids) out.push_back(*read(sql, one));

@@ -21,8 +21,9 @@ class BatchStore {
   /// With the counts of what is done by now.
   std::optional<json::object> find(const std::string& id);
   std::string status(const std::string& id);  ///< "": there is none
-  /// The newest first.
-  json::array list();
+  /// At most `limit`, the newest first or the oldest, behind the one of the id `after`; nullopt: there is none of that
+  /// id.
+  std::optional<json::array> list(bool oldest_first, size_t limit, const std::optional<std::string>& after = {});
   /// Writes a batch that is no longer validating. False: it was cancelled meanwhile, nothing is written.
   bool begin(const json::object& batch);
   /// The oldest that is not over; those that only wait for room for their files come last.

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "base/error.h"
@@ -16,7 +17,8 @@ namespace fathom {
 namespace {
 
 constexpr int kApplicationId = 0x46744d31;  // in the file's header: ours
-constexpr int kBusyMs = 10'000;
+// How long another program may hold the file: when it is opened, and of a transaction, for which somebody waits.
+constexpr int kOpeningMs = 10'000, kBusyMs = 2'000;
 
 constexpr int kBusy = 5, kReadOnly = 8, kIoError = 10, kCorrupt = 11, kFull = 13, kCannotOpen = 14, kNoDatabase = 26;
 
@@ -77,7 +79,7 @@ Database::~Database() = default;
 void Database::open() {
   session_->open(soci::sqlite3, in_memory() ? ":memory:" : cat("db=\"", file_.string(), "\""));
   soci::session& sql = *session_;
-  sql << cat("PRAGMA busy_timeout = ", kBusyMs);
+  sql << cat("PRAGMA busy_timeout = ", kOpeningMs);
   claim();
   // A lost power supply may cost the last transactions (NORMAL), never the file.
   std::string mode;
@@ -85,6 +87,7 @@ void Database::open() {
   sql << "PRAGMA synchronous = NORMAL";
   sql << "PRAGMA foreign_keys = ON";
   sql << "PRAGMA secure_delete = ON";  // what was deleted cannot be found in the file
+  sql << cat("PRAGMA busy_timeout = ", kBusyMs);
 }
 
 /// Sees that the file is ours, or empty: then it becomes ours.
@@ -105,18 +108,24 @@ void Database::claim() {
 
 void Database::run(bool writes, const std::function<void(soci::session&)>& f) {
   check(holder_ != std::this_thread::get_id(), "no transaction within a transaction");
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_, std::defer_lock);
+  // Behind somebody who waits for another program nobody waits longer than he does; our own work is waited for.
+  while (!lock.try_lock_for(std::chrono::milliseconds(kBusyMs)))
+    if (waits_) throw ResourceError(cat("the store ", file_.string(), " is busy: ", meaning(kBusy)));
   holder_ = std::this_thread::get_id();
   soci::session& sql = *session_;
   bool begun = false;
   try {
     try {
+      waits_ = writes;
       sql << (writes ? "BEGIN IMMEDIATE" : "BEGIN");
+      waits_ = false;
       begun = true;
       f(sql);
       sql << "COMMIT";
     } catch (...) {
       holder_ = std::thread::id();
+      waits_ = false;
       // Some errors have ended the transaction already.
       if (begun &&
           !sqlite_api::sqlite3_get_autocommit(static_cast<soci::sqlite3_session_backend*>(sql.get_backend())->conn_))
@@ -124,6 +133,8 @@ void Database::run(bool writes, const std::function<void(soci::session&)>& f) {
       throw;
     }
   } catch (const soci::sqlite3_soci_error& e) {
+    if ((e.result() & 0xff) == kBusy)
+      throw ResourceError(cat("the store ", file_.string(), " is busy: ", meaning(kBusy)));
     if (const char* why = meaning(e.result()); *why) throw ResourceError(cat("the store ", file_.string(), ": ", why));
     throw;
   }

@@ -68,7 +68,8 @@ class Database {
   void claim();
 
   const std::filesystem::path file_;
-  std::mutex mutex_;
+  std::timed_mutex mutex_;
+  std::atomic<bool> waits_ = false;      // the holder of the lock waits for another program
   std::atomic<std::thread::id> holder_;  // of the lock: to find calls within calls
   std::unique_ptr<soci::session> session_;
 };

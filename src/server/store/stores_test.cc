@@ -1,6 +1,7 @@
 // Kept responses, files and batches: what gives way, what is left after a start, what nobody can reach.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -8,6 +9,7 @@
 #include "server/store/batch_store.h"
 #include "server/store/file_store.h"
 #include "server/store/response_store.h"
+#include "server/store/store_lock.h"
 #include "tests/testing.h"
 
 namespace fathom {
@@ -156,7 +158,47 @@ TEST(BatchStore, GoesOnWhereItStopped) {
   store.finish(over);
   EXPECT_FALSE(store.next());
   EXPECT_TRUE(store.lines("b").empty());
-  EXPECT_EQ(store.list().size(), 2u);
+  EXPECT_EQ(store.list(false, 10)->size(), 2u);
+}
+
+TEST(BatchStore, ListsPageByPage) {
+  BatchStore store(std::make_shared<Database>(":memory:"));
+  std::vector<std::string> newest_first;
+  for (int i = 0; i < 9; ++i) {
+    json::object b = batch(cat("b", i), "completed");
+    b["created_at"] = i / 3;  // of three, the same second
+    store.put(b);
+    newest_first.insert(newest_first.begin(), cat("b", i));
+  }
+  for (const bool oldest_first : {false, true}) {
+    std::vector<std::string> want = newest_first, got;
+    if (oldest_first) std::reverse(want.begin(), want.end());
+    for (std::optional<std::string> after; got.size() < want.size(); after = got.back()) {
+      const std::optional<json::array> page = store.list(oldest_first, 2, after);
+      ASSERT_TRUE(page && !page->empty());
+      for (const json::value& b : *page) got.emplace_back(b.at("id").as_string());
+    }
+    EXPECT_EQ(got, want);
+    EXPECT_TRUE(store.list(oldest_first, 2, got.back())->empty());
+  }
+  EXPECT_FALSE(store.list(false, 2, "none"));
+}
+
+TEST(StoreLock, IsOneServers) {
+  const testing::TempDir dir;
+  const std::filesystem::path store = dir.path() / "store.sqlite";
+  std::string said;
+  {
+    const StoreLock first(store);
+    try {
+      StoreLock second(store);
+    } catch (const Error& e) {
+      said = e.what();
+    }
+  }
+  EXPECT_EQ(said,
+            cat(store.string(), ": expected a store that no other server uses, found that of process ", ::getpid()));
+  const StoreLock third(store);
 }
 
 }  // namespace

@@ -1,14 +1,17 @@
 // Calls of the server. A refusal becomes an ApiError with the server's own words.
 import type { TokenTable } from '../conversation/tokens';
+import { gate } from './gate';
 import type {
   Chat, ChatSettings, Folder, Hit, Message, Preferences, Role, ServerState, Template,
 } from './types';
 
 export class ApiError extends Error {
-  constructor(message: string, readonly status: number) {
+  constructor(message: string, readonly status: number, readonly retryAfter = 0) {  // s; 0: nothing is said of it
     super(message);
   }
 }
+
+const kLogin = '/app/api/login';
 
 /// The server could not be reached.
 export class Unreachable extends Error {}
@@ -29,7 +32,8 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   } catch {
     // Not from our server: its text says what there is to say.
   }
-  throw new ApiError(message, response.status);
+  if (response.status === 401 && path !== kLogin) gate.shut();
+  throw new ApiError(message, response.status, Number(response.headers.get('Retry-After') ?? 0));
 }
 
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -59,6 +63,9 @@ export interface AnswerRequest {
 export type ModelCommand = 'load' | 'unload' | 'reload';
 
 export const api = {
+  /// Throws ApiError 401 for a wrong key, 429 after too many of them.
+  logIn: (key: string) => call<unknown>('POST', 'login', { key }),
+  logOut: () => call<unknown>('POST', 'logout'),
   state: () => call<ServerState>('GET', 'state'),
   chats: (filter: { archived?: boolean; folder?: string | null; limit?: number; before?: number | null }) =>
     call<Page>('GET', `chats?${query(filter)}`),

@@ -1,5 +1,6 @@
 // Streams that are taken up again after a lost network, a sleep or a restart of the server.
 import { ApiError, request } from './client';
+import { gate } from './gate';
 import { readEvents } from './sse';
 import type { AnswerEvent, Change } from './types';
 
@@ -36,6 +37,10 @@ export async function* followAnswer(message: string, signal: AbortSignal): Async
         if (over) return;
       }
     } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        await gate.opened(signal);
+        continue;
+      }
       if (error instanceof ApiError && error.status < 500) throw error;
     }
     if (signal.aborted) return;
@@ -55,7 +60,11 @@ export async function followChanges(
       reached(true);
       pause = kFirstWait;
       for await (const event of readEvents(response.body!)) changed(JSON.parse(event.data) as Change);
-    } catch {
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        await gate.opened(signal);
+        continue;
+      }
       // A server that is not there, or a stream that broke: both are tried again below.
     }
     if (signal.aborted) return;

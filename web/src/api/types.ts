@@ -78,6 +78,7 @@ export interface Model {
 
 export interface ServerState {
   version: string;
+  login: boolean;  // it has keys: who uses the page has logged in
   models: Model[];
   default_model: string;
   counts: { chats: number };

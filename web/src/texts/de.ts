@@ -22,6 +22,16 @@ export const de: Texts = {
   cannot_start: 'Der Server antwortet nicht',
   cannot_start_hint: 'Läuft fathom noch? Diese Seite versucht es von selbst weiter.',
 
+  // Die Anmeldung
+  login: 'Anmelden',
+  login_hint: 'Dieser Server fragt nach einem Passwort oder Schlüssel.',
+  login_key: 'Passwort oder Schlüssel',
+  login_show: 'Anzeigen',
+  login_hide: 'Verbergen',
+  login_wrong: 'Das ist nicht das Passwort oder ein Schlüssel dieses Servers.',
+  login_wait: 'Zu viele falsche Versuche. Versuchen Sie es in {n} s wieder.',
+  log_out: 'Abmelden',
+
   chats: 'Chats',
   new_chat: 'Neuer Chat',
   untitled: 'Chat ohne Titel',

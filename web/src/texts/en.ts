@@ -21,6 +21,16 @@ export const en = {
   cannot_start: 'The server does not answer',
   cannot_start_hint: 'Is fathom still running? This page tries again by itself.',
 
+  // The login
+  login: 'Log in',
+  login_hint: 'This server asks for a password or key.',
+  login_key: 'Password or key',
+  login_show: 'Show it',
+  login_hide: 'Hide it',
+  login_wrong: 'That is not the password or key of this server.',
+  login_wait: 'Too many wrong tries. Try again in {n} s.',
+  log_out: 'Log out',
+
   // The list of chats
   chats: 'Chats',
   new_chat: 'New chat',
