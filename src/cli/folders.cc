@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "hub/choose.h"
+#include "hub/installed.h"
 #include "hub/model_folder.h"
 
 namespace fathom {
@@ -36,31 +37,17 @@ fs::path folder(const char* below_fathom_home, const char* xdg_variable, const c
   return home_folder() / below_home / "fathom";
 }
 
-std::vector<fs::path> children(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    if (!it->path().filename().string().starts_with('.')) found.push_back(it->path());
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-bool is_later_part(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
-}
-
 /// In the folder itself; where there are none, in the folders in it, as many repositories keep one for each
 /// quantisation.
 std::vector<fs::path> gguf_files(const fs::path& folder) {
   const auto is_other = [](const fs::path& path) { return path.extension() != ".gguf" || is_later_part(path); };
-  std::vector<fs::path> found = children(folder);
+  std::vector<fs::path> found = shown_children(folder);
   std::erase_if(found, is_other);
   std::error_code error;
   if (!found.empty() || !fs::is_directory(folder, error)) return found;
-  for (const fs::path& below : children(folder))
+  for (const fs::path& below : shown_children(folder))
     if (fs::is_directory(below, error))
-      for (const fs::path& file : children(below)) found.push_back(file);
+      for (const fs::path& file : shown_children(below)) found.push_back(file);
   std::erase_if(found, is_other);
   return found;
 }
@@ -123,8 +110,8 @@ fs::path repack_folder() { return folder("cache", "XDG_CACHE_HOME", ".cache") / 
 std::vector<std::string> installed_models() {
   std::vector<std::string> names;
   for (const fs::path& file : gguf_files(models_folder())) names.push_back(file.filename().string());
-  for (const fs::path& owner : children(models_folder()))
-    for (const fs::path& model : children(owner))
+  for (const fs::path& owner : shown_children(models_folder()))
+    for (const fs::path& model : shown_children(owner))
       if (!is_half_installed(model) && (is_model_folder(model) || !gguf_files(model).empty() ||
                                         (model.extension() == ".gguf" && !is_later_part(model))))
         names.push_back(owner.filename().string() + "/" + model.filename().string());

@@ -2,12 +2,12 @@
 #include "hub/pull.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/work.h"
 #include "cli/commands.h"
 #include "cli/folders.h"
+#include "cli/hub_options.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/pull_progress.h"
@@ -55,12 +55,8 @@ int run_pull(const PullFlags& flags, const Settings& settings) {
     throw UsageError(cat("--all: expected OWNER/NAME without :FILE, found '", flags.model, "'"));
   catch_interrupts(/*impatient=*/true);
   PullProgress progress(cat("pulling ", name.repository()), terminal_of(2));
-  PullOptions options;
-  options.endpoint = settings.text("endpoint").value_or(options.endpoint);
+  PullOptions options = hub_options(settings);
   options.revision = flags.revision;
-  options.token = find_token(config_folder());
-  // As curl and Python take it: where a company's proxy signs, its certificate is named there.
-  if (const char* file = std::getenv("SSL_CERT_FILE")) options.ca_file = file;
   options.all = flags.all;
   options.timeout_s = flags.timeout_s;
   options.download.connections = flags.connections;

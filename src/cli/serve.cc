@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/engine_loader.h"
 #include "cli/folders.h"
+#include "cli/hub_options.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -24,6 +25,7 @@
 #include "engine/identity.h"
 #include "engine/model_host.h"
 #include "server/api/api.h"
+#include "server/app/model_library.h"
 #include "server/http/http.h"
 #include "server/keys/key_access.h"
 #include "server/store/store_lock.h"
@@ -89,15 +91,21 @@ HostedModel read_adapter(const std::string& text, const std::string& base) {
   return out;
 }
 
-std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settings& settings) {
+/// As this server loads it.
+HostedModel hosted_model(const std::string& name, const std::filesystem::path& path, const Settings& settings,
+                         const std::string& chat_template) {
+  HostedModel hosted{name, path, engine_options(settings), chat_template};
+  hosted.options.prefill_chunk = 256;  // who comes in the middle of a step waits for its end
+  hosted.options.identity_memory = state_folder() / "weights-ids.json";
+  return hosted;
+}
+
+std::vector<HostedModel> hosted_models(const ServeCommand& command, const Settings& settings,
+                                       const std::string& chat_template) {
   std::vector<HostedModel> out;
   for (const std::string& model : command.models) {
-    HostedModel hosted{served_name(model), find_model(model), engine_options(settings), ""};
-    hosted.options.prefill_chunk = 256;  // who comes in the middle of a step waits for its end
-    hosted.options.identity_memory = state_folder() / "weights-ids.json";
-    hosted.options.fill_memory = command.models.size() == 1;
-    if (!command.template_file.empty()) hosted.chat_template = read_text_file(command.template_file, 1 << 22);
-    out.push_back(std::move(hosted));
+    out.push_back(hosted_model(served_name(model), find_model(model), settings, chat_template));
+    out.back().options.fill_memory = command.models.size() == 1;
   }
   if (!command.adapters.empty() && settings.text("adapter"))
     throw UsageError("--lora: expected no --adapter beside it, which is for every answer");
@@ -172,8 +180,29 @@ void describe(const LoadedModel& model) {
       "\n");
 }
 
+/// What the page may do with the models folder.
+ModelLibraryOptions library_options(const Settings& settings, const std::string& chat_template) {
+  ModelLibraryOptions out;
+  out.models_folder = models_folder();
+  out.identity_memory = state_folder() / "weights-ids.json";
+  out.repack_folder = repack_folder();
+  out.hosted = [settings, chat_template](const std::string& name, const std::filesystem::path& path) {
+    return hosted_model(name, path, settings, chat_template);
+  };
+  out.pull = [settings] { return hub_options(settings); };
+  return out;
+}
+
+/// Pulling is for the machine's owner: where others may ask, only if the owner says so.
+bool lets_pull(const Settings& settings, const HttpServer& server, const HttpServerOptions& http) {
+  if (const auto wish = settings.text("pulls")) return *wish == "on";
+  return server.loopback() && http.allowed_hosts.empty();
+}
+
 int serve(const ServeCommand& command, const Settings& settings) {
-  std::vector<HostedModel> models = hosted_models(command, settings);
+  const std::string chat_template =
+      command.template_file.empty() ? "" : read_text_file(command.template_file, 1 << 22);
+  std::vector<HostedModel> models = hosted_models(command, settings, chat_template);
   const std::string first = models.front().name;
   // Before the host, whose thread writes to it up to the end.
   std::unique_ptr<AccessLog> access_log;
@@ -217,8 +246,13 @@ int serve(const ServeCommand& command, const Settings& settings) {
   HttpServer server(http, [&api](HttpServerRequest request, std::shared_ptr<Responder> responder) {
     api.handle(std::move(request), std::move(responder));
   });
-  for (const HostedModel& m : host.models())
-    if (!command.lazy && (m.name == first || m.base == first)) host.acquire(m.name);
+  for (const auto& m : host.models())
+    if (!command.lazy && (m->name == first || m->base == first)) host.acquire(m->name);
+  const size_t named = host.models().size();
+  if (lets_pull(settings, server, http)) api.manage_models(library_options(settings, chat_template));
+  if (const size_t more = host.models().size() - named)
+    print_err(cat("serving also ", more, more == 1 ? " installed model" : " installed models",
+                  " when asked for (--pulls off: none)\n"));
   starting = false;
   api.count_http(server);
   server.start();
@@ -261,7 +295,7 @@ void add_serve(CLI::App& app, Invocation& invocation) {
   command->add_flag("--lazy", options->lazy, "load a model when it is first asked for");
   add_setting_flags(*command, invocation,
                     {"host", "port", "keys", "cors", "allowed-hosts", "max-requests", "max-tokens", "seed",
-                     "deepseek-strict", "access-log", "store"});
+                     "deepseek-strict", "access-log", "store", "pulls", "endpoint"});
   add_engine_flags(*command, invocation);
   command->footer(
       "Example:  fathom serve MODEL --port 8000\n          curl localhost:8000/v1/chat/completions -H "

@@ -60,6 +60,8 @@ constexpr SettingSpec kSpecs[] = {
     {"store", SettingKind::kText, "", nullptr, "store.sqlite in the state folder",
      "the file that keeps answers and files; none: in memory"},
     {"endpoint", SettingKind::kText, "", "HF_ENDPOINT", "https://huggingface.co", "the model hub, or a mirror of it"},
+    {"pulls", SettingKind::kChoice, "on|off", nullptr, "on for this machine only, without allowed-hosts",
+     "the page may pull and remove models, and shows all that are installed"},
     {"log", SettingKind::kChoice, "debug|info|warning|error|off", nullptr, "warning", "what the log says on stderr"},
 };
 

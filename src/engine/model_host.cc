@@ -1,20 +1,22 @@
 #include "engine/model_host.h"
 
 #include <algorithm>
-#include <set>
 
 namespace fathom {
 
-ModelHost::ModelHost(std::vector<HostedModel> models, Options options)
-    : models_(std::move(models)), options_(std::move(options)), slots_(models_.size()) {
-  std::set<std::string_view> names;
-  for (const HostedModel& m : models_)
-    if (!names.insert(m.name).second)
-      throw UsageError(cat("models: expected different names, found '", m.name, "' twice"));
-  for (const HostedModel& m : models_)
-    if (!m.base.empty() &&
-        std::ranges::none_of(models_, [&](const HostedModel& o) { return o.name == m.base && o.base.empty(); }))
+ModelHost::ModelHost(std::vector<HostedModel> models, Options options) : options_(std::move(options)) {
+  check(!models.empty(), "a host without a model");
+  for (HostedModel& m : models) {
+    if (index_of(m.name)) throw UsageError(cat("models: expected different names, found '", m.name, "' twice"));
+    slots_.push_back({std::make_shared<const HostedModel>(std::move(m))});
+  }
+  first_slots_ = slots_.size();
+  for (const Slot& slot : slots_) {
+    const HostedModel& m = *slot.hosted;
+    const std::optional<size_t> base = index_of(m.base);
+    if (!m.base.empty() && (!base || !slots_[*base].hosted->base.empty()))
       throw UsageError(cat("adapter ", m.name, ": expected a model to put it on, found '", m.base, "'"));
+  }
   thread_ = std::jthread([this] { compute(); });
 }
 
@@ -27,16 +29,85 @@ ModelHost::~ModelHost() {
   thread_.join();
 }
 
-size_t ModelHost::index_of(std::string_view name) const {
-  const auto found = std::ranges::find(models_, name, &HostedModel::name);
-  if (found == models_.end()) throw Error(cat("model: expected one of those served, found '", name, "'"));
-  return static_cast<size_t>(found - models_.begin());
+/// Under mutex_.
+std::optional<size_t> ModelHost::index_of(std::string_view name) const {
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].hosted && slots_[i].hosted->name == name) return i;
+  return std::nullopt;
+}
+
+std::pair<size_t, std::shared_ptr<const HostedModel>> ModelHost::known(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  if (const std::optional<size_t> index = index_of(name)) return {*index, slots_[*index].hosted};
+  throw Error(cat("model: expected one of those served, found '", name, "'"));
+}
+
+/// Throws Error where it was removed meanwhile.
+std::shared_ptr<const HostedModel> ModelHost::hosted(size_t index) const {
+  const std::lock_guard lock(mutex_);
+  if (slots_[index].hosted) return slots_[index].hosted;
+  throw Error("model: expected one of those served, found one that was just removed");
+}
+
+std::vector<std::shared_ptr<const HostedModel>> ModelHost::models() const {
+  std::vector<std::shared_ptr<const HostedModel>> out;
+  const std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_)
+    if (slot.hosted) out.push_back(slot.hosted);
+  return out;
+}
+
+std::shared_ptr<const HostedModel> ModelHost::find(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  const std::optional<size_t> index = index_of(name);
+  return index ? slots_[*index].hosted : nullptr;
+}
+
+bool ModelHost::is_fixed(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  const std::optional<size_t> index = index_of(name);
+  return index && *index < first_slots_;
+}
+
+bool ModelHost::add(HostedModel model) {
+  check(model.base.empty(), "adapters are there from the beginning");
+  {
+    const std::lock_guard lock(mutex_);
+    if (index_of(model.name)) return false;
+    slots_.push_back({std::make_shared<const HostedModel>(std::move(model))});
+  }
+  tell();
+  return true;
+}
+
+void ModelHost::remove(std::string_view name) {
+  const auto [index, model] = known(name);
+  if (index < first_slots_) throw Error(cat("model ", name, ": it was named when the server was started, and stays"));
+  {
+    const std::unique_lock one(loading_, std::try_to_lock);
+    if (!one) throw ModelInUseError(cat("model ", name, ": a model is being loaded; try again when that is over"));
+    const std::lock_guard lock(mutex_);
+    if (slots_[index].model) throw ModelInUseError(cat("model ", name, ": it is in memory; unload it first"));
+    slots_[index].hosted = nullptr;
+  }
+  tell();
+}
+
+void ModelHost::watch(std::function<void()> on_change) {
+  const std::lock_guard lock(watch_mutex_);
+  on_change_ = std::move(on_change);
+}
+
+/// Not under mutex_: who hears may ask.
+void ModelHost::tell() {
+  const std::lock_guard lock(watch_mutex_);
+  if (on_change_) on_change_();
 }
 
 std::shared_ptr<LoadedModel> ModelHost::loaded(std::string_view name) const {
-  const size_t index = index_of(name);
   const std::lock_guard lock(mutex_);
-  return slots_[index].model;
+  const std::optional<size_t> index = index_of(name);
+  return index ? slots_[*index].model : nullptr;
 }
 
 /// What is in memory of it, and that it was used; null: nothing.
@@ -47,75 +118,90 @@ std::shared_ptr<LoadedModel> ModelHost::found(size_t index) {
 }
 
 std::shared_ptr<LoadedModel> ModelHost::acquire(std::string_view name) {
-  const size_t index = index_of(name);
-  if (!models_[index].base.empty()) return acquire_over(index);
+  const auto [index, wanted] = known(name);
+  if (!wanted->base.empty()) return acquire_over(index);
   if (auto model = found(index)) return model;
-  const std::lock_guard one(loading_);
-  if (auto model = found(index)) return model;  // somebody else has loaded it meanwhile
-  std::shared_ptr<LoadedModel> model = load(index);
-  const std::lock_guard lock(mutex_);
-  slots_[index].model = model;
+  std::shared_ptr<LoadedModel> model;
+  {
+    const std::lock_guard one(loading_);
+    if (auto there = found(index)) return there;  // somebody else has loaded it meanwhile
+    model = load(index);
+    const std::lock_guard lock(mutex_);
+    slots_[index].model = model;
+  }
+  tell();
   return model;
 }
 
 std::shared_ptr<LoadedModel> ModelHost::acquire_over(size_t index) {
-  const std::shared_ptr<LoadedModel> base = acquire(models_[index].base);
+  const std::shared_ptr<LoadedModel> base = acquire(hosted(index)->base);
   const auto over_it = [&](const std::shared_ptr<LoadedModel>& model) {
     return model && model->shared_ == base->shared_;
   };
   if (auto model = found(index); over_it(model)) return model;
-  const std::lock_guard one(loading_);
-  if (auto model = found(index); over_it(model)) return model;
-  return load_over(index, *base);
+  std::shared_ptr<LoadedModel> model;
+  {
+    const std::lock_guard one(loading_);
+    if (auto there = found(index); over_it(there)) return there;
+    model = load_over(index, *base);
+  }
+  tell();
+  return model;
 }
 
 /// The adapter; it is found from now on, unless its base was replaced meanwhile.
 std::shared_ptr<LoadedModel> ModelHost::load_over(size_t index, const LoadedModel& base) {
-  const HostedModel& m = models_[index];
-  auto model = std::make_shared<LoadedModel>(m.name, base.shared_, load_adapter(base.engine(), m.path, m.scale));
+  const std::shared_ptr<const HostedModel> m = hosted(index);
+  auto model = std::make_shared<LoadedModel>(m->name, base.shared_, load_adapter(base.engine(), m->path, m->scale));
   if (options_.on_loaded) options_.on_loaded(*model);
   std::shared_ptr<LoadedModel> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  const std::shared_ptr<LoadedModel>& now = slots_[index_of(m.base)].model;
+  const std::shared_ptr<LoadedModel>& now = slots_[*index_of(m->base)].model;  // one of the beginning
   if (now && now->shared_ == base.shared_) gone = std::exchange(slots_[index].model, model);
   return model;
 }
 
 std::shared_ptr<LoadedModel> ModelHost::reload(std::string_view name) {
-  const size_t index = index_of(name);
-  const bool over = !models_[index].base.empty();
-  const std::shared_ptr<LoadedModel> base = over ? acquire(models_[index].base) : nullptr;
-  const std::unique_lock one(loading_, std::try_to_lock);
-  if (!one) return nullptr;
-  if (over) return load_over(index, *base);
-  std::shared_ptr<LoadedModel> model = load(index);
+  const auto [index, wanted] = known(name);
+  const bool over = !wanted->base.empty();
+  const std::shared_ptr<LoadedModel> base = over ? acquire(wanted->base) : nullptr;
+  std::shared_ptr<LoadedModel> model;
   std::vector<std::shared_ptr<LoadedModel>> old;  // freed without the lock
-  const std::lock_guard lock(mutex_);
-  old = take_out(index);
-  slots_[index] = {model, ++clock_};
+  {
+    const std::unique_lock one(loading_, std::try_to_lock);
+    if (!one) return nullptr;
+    model = over ? load_over(index, *base) : load(index);
+    const std::lock_guard lock(mutex_);
+    if (!over) old = take_out(index), slots_[index].model = model;
+    slots_[index].last_used = ++clock_;
+  }
+  tell();
   return model;
+}
+
+/// Whether the slot holds that model, or an adapter over it. Under mutex_.
+bool ModelHost::depends(size_t index, size_t on) const {
+  return index == on ||
+         (slots_[index].hosted && slots_[on].hosted && slots_[index].hosted->base == slots_[on].hosted->name);
 }
 
 /// Empties the slot of a model, and those of the adapters over it. Under mutex_.
 std::vector<std::shared_ptr<LoadedModel>> ModelHost::take_out(size_t index) {
   std::vector<std::shared_ptr<LoadedModel>> out;
-  for (size_t i = 0; i < models_.size(); ++i)
-    if (slots_[i].model && (i == index || models_[i].base == models_[index].name))
-      out.push_back(std::move(slots_[i].model)), slots_[i].model = nullptr;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].model && depends(i, index)) out.push_back(std::exchange(slots_[i].model, nullptr));
   return out;
 }
 
 /// Whether nobody holds the model in this slot, or an adapter over it. Under mutex_.
 bool ModelHost::is_idle(size_t index) const {
-  for (size_t i = 0; i < models_.size(); ++i)
-    if (slots_[i].model && (i == index || models_[i].base == models_[index].name) && slots_[i].model.use_count() != 1)
-      return false;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].model && depends(i, index) && slots_[i].model.use_count() != 1) return false;
   return slots_[index].model != nullptr;
 }
 
 /// Options to load a model with beside those that are there.
-EngineOptions ModelHost::options_now(size_t index) {
-  EngineOptions options = models_[index].options;
+EngineOptions ModelHost::options_now(size_t index, EngineOptions options) {
   std::vector<std::shared_ptr<SharedEngine>> living;  // freed without the lock
   const std::lock_guard lock(mutex_);
   for (const std::weak_ptr<SharedEngine>& weak : living_)
@@ -129,12 +215,12 @@ EngineOptions ModelHost::options_now(size_t index) {
 }
 
 std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
-  const HostedModel& m = models_[index];
+  const std::shared_ptr<const HostedModel> m = hosted(index);
   while (true) {
     try {
-      std::unique_ptr<Engine> engine = Engine::load(m.path, options_now(index));
-      if (!m.chat_template.empty()) engine->set_chat_template(m.chat_template);
-      auto model = std::make_shared<LoadedModel>(m.name, std::make_shared<SharedEngine>(std::move(engine)));
+      std::unique_ptr<Engine> engine = Engine::load(m->path, options_now(index, m->options));
+      if (!m->chat_template.empty()) engine->set_chat_template(m->chat_template);
+      auto model = std::make_shared<LoadedModel>(m->name, std::make_shared<SharedEngine>(std::move(engine)));
       if (options_.on_loaded) options_.on_loaded(*model);
       const std::lock_guard lock(mutex_);
       living_.push_back(model->shared_);
@@ -149,24 +235,31 @@ std::shared_ptr<LoadedModel> ModelHost::load(size_t index) {
 /// False: there is none.
 bool ModelHost::unload_one(size_t rather_not) {
   std::vector<std::shared_ptr<LoadedModel>> gone;  // freed without the lock
-  const std::lock_guard lock(mutex_);
-  const auto rank = [&](size_t i) { return std::pair(i == rather_not, slots_[i].last_used); };
-  std::optional<size_t> first;
-  for (size_t i = 0; i < slots_.size(); ++i)
-    if (models_[i].base.empty() && is_idle(i) && (!first || rank(i) < rank(*first))) first = i;
-  if (!first) return false;
-  gone = take_out(*first);
-  if (options_.on_unloaded) options_.on_unloaded(models_[*first].name);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto rank = [&](size_t i) { return std::pair(i == rather_not, slots_[i].last_used); };
+    std::optional<size_t> first;
+    for (size_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].hosted && slots_[i].hosted->base.empty() && is_idle(i) && (!first || rank(i) < rank(*first)))
+        first = i;
+    if (!first) return false;
+    gone = take_out(*first);
+    if (options_.on_unloaded) options_.on_unloaded(slots_[*first].hosted->name);
+  }
+  tell();
   return true;
 }
 
 bool ModelHost::unload(std::string_view name) {
-  const size_t index = index_of(name);
+  const size_t index = known(name).first;
   std::vector<std::shared_ptr<LoadedModel>> gone;  // freed without the lock
-  const std::lock_guard lock(mutex_);
-  if (!slots_[index].model) return false;
-  gone = take_out(index);
-  if (options_.on_unloaded) options_.on_unloaded(models_[index].name);
+  {
+    const std::lock_guard lock(mutex_);
+    if (!slots_[index].model) return false;
+    gone = take_out(index);
+    if (options_.on_unloaded) options_.on_unloaded(std::string(name));
+  }
+  tell();
   return true;
 }
 

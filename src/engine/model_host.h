@@ -1,7 +1,7 @@
 // The models of a server: loaded when they are first asked for, unloaded when another needs the memory and nobody uses
-// them, read anew when their files have changed, adapters over one of them; and the one compute thread that answers all
-// requests to all of them, a forward of each in turn. Any thread may call what is here; listeners are called on the
-// compute thread and must not block.
+// them, read anew when their files have changed, adapters over one of them, others that come and go while it runs; and
+// the one compute thread that answers all requests to all of them, a forward of each in turn. Any thread may call what
+// is here; listeners are called on the compute thread and must not block.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -24,6 +24,12 @@ namespace fathom {
 
 /// More requests than may wait: the client is to try again later.
 class OverloadedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A model that is in memory, or being loaded, cannot go.
+class ModelInUseError : public Error {
  public:
   using Error::Error;
 };
@@ -132,11 +138,24 @@ class ModelHost {
   ModelHost(const ModelHost&) = delete;
   ModelHost& operator=(const ModelHost&) = delete;
 
-  const std::vector<HostedModel>& models() const { return models_; }
+  /// Those that are known now, in the order in which they came. The first is the default; it and all others that were
+  /// there from the beginning stay. Never empty.
+  std::vector<std::shared_ptr<const HostedModel>> models() const;
+  /// Null: it knows none of this name.
+  std::shared_ptr<const HostedModel> find(std::string_view name) const;
+  /// Whether it was there from the beginning.
+  bool is_fixed(std::string_view name) const;
+  /// Knows one more, which is no adapter. False: the name is taken.
+  bool add(HostedModel model);
+  /// Forgets one that was added. Throws Error for an unknown one or one of the beginning, ModelInUseError.
+  void remove(std::string_view name);
+  /// `on_change` hears, on whatever thread, after the list or what is in memory has changed; null: nobody. Returns when
+  /// the one before is not called any more.
+  void watch(std::function<void()> on_change);
   /// The model in memory, loaded if it is not: that takes its time. The models that were used least recently and that
   /// nobody holds make room. Throws Error for an unknown name, and as Engine::load does.
   std::shared_ptr<LoadedModel> acquire(std::string_view name);
-  /// The same, but null where the model is not in memory.
+  /// The same, but null where the model is not in memory, or unknown.
   std::shared_ptr<LoadedModel> loaded(std::string_view name) const;
   /// Reads the model's files anew: answers that run end with the weights that they began with, later ones get the new.
   /// If that fails, what is there stays. Null: another model is being loaded. Throws as acquire does, ResourceError
@@ -165,16 +184,21 @@ class ModelHost {
 
  private:
   struct Slot {
-    std::shared_ptr<LoadedModel> model;  // null: not in memory
+    std::shared_ptr<const HostedModel> hosted;  // null: it was removed; another of that name may come back
+    std::shared_ptr<LoadedModel> model = {};    // null: not in memory
     uint64_t last_used = 0;
   };
 
-  size_t index_of(std::string_view name) const;
+  std::optional<size_t> index_of(std::string_view name) const;
+  std::pair<size_t, std::shared_ptr<const HostedModel>> known(std::string_view name) const;
+  std::shared_ptr<const HostedModel> hosted(size_t index) const;
+  bool depends(size_t index, size_t on) const;
+  void tell();
   std::shared_ptr<LoadedModel> load(size_t index);
   std::shared_ptr<LoadedModel> load_over(size_t index, const LoadedModel& base);
   std::shared_ptr<LoadedModel> acquire_over(size_t index);
   std::shared_ptr<LoadedModel> found(size_t index);
-  EngineOptions options_now(size_t index);
+  EngineOptions options_now(size_t index, EngineOptions options);
   bool unload_one(size_t rather_not);
   std::vector<std::shared_ptr<LoadedModel>> take_out(size_t index);
   bool is_idle(size_t index) const;
@@ -187,13 +211,15 @@ class ModelHost {
   static void let_go(Generation& generation);
   void finished(Generation& generation);
 
-  const std::vector<HostedModel> models_;
   const Options options_;
   std::mutex loading_;                               // one model at a time is loaded
   mutable std::mutex mutex_;                         // of slots_, living_ and clock_
-  std::vector<Slot> slots_;                          // as models_
+  std::vector<Slot> slots_;                          // an index stands for the same model for ever
+  size_t first_slots_ = 0;                           // those of the beginning
   std::vector<std::weak_ptr<SharedEngine>> living_;  // of the slots, and those that left them and run to the end
   uint64_t clock_ = 0;
+  std::mutex watch_mutex_;  // of on_change_, and held while it is called
+  std::function<void()> on_change_;
 
   std::mutex inbox_mutex_;
   std::condition_variable wake_, idle_;

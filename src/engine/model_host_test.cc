@@ -364,6 +364,42 @@ TEST_F(Adapters, ScaleWhatTheyAdd) {
   }
 }
 
+TEST_F(ModelHosts, ModelsComeAndGoWhileItRuns) {
+  ModelHost host({tiny("a")}, {});
+  std::atomic<int> told = 0;
+  host.watch([&] { ++told; });
+  const auto names = [&] {
+    std::string out;
+    for (const auto& m : host.models()) out += m->name;
+    return out;
+  };
+  EXPECT_TRUE(host.add(tiny("b")));
+  EXPECT_FALSE(host.add(tiny("b"))) << "the name is taken";
+  EXPECT_FALSE(host.add(tiny("a")));
+  EXPECT_EQ(names(), "ab");
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(host.is_fixed("a"));
+  EXPECT_FALSE(host.is_fixed("b"));
+  const std::vector<TokenId> said = ask(host, "b", 1, 20, 8).ids;
+  EXPECT_EQ(said, ask(host, "a", 1, 20, 8).ids);
+  EXPECT_EQ(told, 3);
+  EXPECT_THROW(host.remove("b"), ModelInUseError);
+  EXPECT_THROW(host.remove("a"), Error) << "one of the beginning";
+  EXPECT_THROW(host.remove("c"), Error);
+  EXPECT_TRUE(host.unload("b"));
+  host.remove("b");
+  EXPECT_EQ(told, 5);
+  EXPECT_EQ(names(), "a");
+  EXPECT_EQ(host.find("b"), nullptr);
+  EXPECT_EQ(host.loaded("b"), nullptr);
+  EXPECT_THROW(host.acquire("b"), Error);
+  EXPECT_TRUE(host.add(tiny("b"))) << "it may come back";
+  EXPECT_EQ(ask(host, "b", 1, 20, 8).ids, said);
+  host.watch(nullptr);
+  EXPECT_TRUE(host.unload("b"));
+  EXPECT_EQ(told, 7);
+}
+
 TEST_F(ModelHosts, AHostThatEndsTellsThoseThatWait) {
   const auto ear = std::make_shared<Ear>();
   {

@@ -1,6 +1,7 @@
 #include "hub/choose.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -58,12 +59,6 @@ std::optional<Part> part_of(std::string_view path) {
   if (tail[0] != '-' || tail.substr(6, 4) != "-of-" || !index || !count || *index < 1 || *index > *count)
     return std::nullopt;
   return Part{std::string(path.substr(0, path.size() - kTail)), *index, *count};
-}
-
-/// Files beside a GGUF model that are none themselves: vision projectors and importance matrices.
-bool is_accessory(const GgufGroup& group) {
-  const std::string name = lower(file_name(group.name));
-  return name.starts_with("mmproj") || name.find("imatrix") != std::string::npos;
 }
 
 std::vector<GgufGroup> without_accessories(std::vector<GgufGroup> groups) {
@@ -132,7 +127,8 @@ Choice choose_one(const Repository& repository, const std::string& wanted) {
     throw Error(cat(name, ": no file ", wanted, " in commit ", repository.commit.substr(0, 12)));
   if (found.empty()) throw Error(cat(name, ": no file fits '", wanted, "'; there is", listed(groups)));
   if (found.size() > 1)
-    throw UsageError(cat(name, ": more than one file fits '", wanted, "'; name one as ", name, ":FILE", listed(found)));
+    throw ChoiceNeeded(
+        cat(name, ": more than one file fits '", wanted, "'; name one as ", name, ":FILE", listed(found)), found);
   picker.take(found[0]);
   return picker.done();
 }
@@ -180,6 +176,26 @@ std::vector<GgufGroup> gguf_groups(const std::vector<RemoteFile>& files) {
   return out;
 }
 
+bool is_accessory(const GgufGroup& group) {
+  const std::string name = lower(file_name(group.name));
+  return name.starts_with("mmproj") || name.find("imatrix") != std::string::npos;
+}
+
+std::string short_name(const GgufGroup& group, const std::vector<GgufGroup>& others) {
+  const std::optional<Part> part = part_of(group.name);
+  std::string_view stem = part ? part->base : group.name;
+  if (!part) stem.remove_suffix(std::min(stem.size(), std::string_view(".gguf").size()));
+  std::string word(stem.substr(stem.find_last_of("-./") + 1));
+  for (char& c : word)
+    if (c >= 'a' && c <= 'z') c -= 'a' - 'A';
+  const size_t digit = word.find_first_of("0123456789");
+  const std::string kind = word.substr(0, digit);
+  constexpr std::array<std::string_view, 6> kKinds = {"Q", "IQ", "TQ", "F", "BF", "MXFP"};
+  if (digit == std::string::npos || std::ranges::find(kKinds, kind) == kKinds.end()) return group.name;
+  const auto is_other = [&](const GgufGroup& other) { return other.name != group.name && fits(other, word); };
+  return std::ranges::any_of(others, is_other) ? group.name : word;
+}
+
 bool fits(const GgufGroup& group, std::string_view selector) {
   const std::string wanted = lower(selector);
   for (const std::string& path : group.paths)
@@ -210,8 +226,9 @@ Choice choose_files(const Repository& repository, const std::string& file, bool 
     return choose_safetensors(repository);
   const std::vector<GgufGroup> groups = without_accessories(gguf_groups(repository.files));
   if (groups.size() > 1)
-    throw UsageError(cat(name, ": holds ", groups.size(), " GGUF files; name one, or its quantisation, as ", name,
-                         ":FILE", listed(groups)));
+    throw ChoiceNeeded(cat(name, ": holds ", groups.size(), " GGUF files; name one, or its quantisation, as ", name,
+                           ":FILE", listed(groups)),
+                       groups);
   if (groups.size() == 1) {
     picker.take(groups[0]);
     picker.take_if([](std::string_view path) {

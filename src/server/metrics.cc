@@ -121,7 +121,7 @@ void Metrics::responded(int status) {
 namespace {
 
 struct Shown {
-  const HostedModel& hosted;
+  std::shared_ptr<const HostedModel> hosted;
   const ModelMetrics& metrics;
   std::shared_ptr<LoadedModel> loaded;  // null: not in memory
   std::string labels;
@@ -130,7 +130,7 @@ struct Shown {
 /// What the models hold and do now.
 void write_state(Page& page, const std::vector<Shown>& all) {
   std::vector<Shown> models;  // adapters share the engine of theirs
-  std::ranges::copy_if(all, std::back_inserter(models), [](const Shown& m) { return m.hosted.base.empty(); });
+  std::ranges::copy_if(all, std::back_inserter(models), [](const Shown& m) { return m.hosted->base.empty(); });
   const auto of_stats = [&](std::string_view name, std::string_view type, std::string_view help,
                             const std::function<double(const LoadedModel&)>& value) {
     page.family(name, type, help);
@@ -162,10 +162,10 @@ void write_state(Page& page, const std::vector<Shown>& all) {
     std::string running, waiting;
     size_t n = 0;
     for (const Shown& a : all) {
-      if (a.hosted.base != m.hosted.name) continue;
+      if (a.hosted->base != m.hosted->name) continue;
       ++n;
-      if (a.loaded && a.loaded->begun() != 0) running += (running.empty() ? "" : ",") + a.hosted.name;
-      if (a.loaded && a.loaded->waiting() != 0) waiting += (waiting.empty() ? "" : ",") + a.hosted.name;
+      if (a.loaded && a.loaded->begun() != 0) running += (running.empty() ? "" : ",") + a.hosted->name;
+      if (a.loaded && a.loaded->waiting() != 0) waiting += (waiting.empty() ? "" : ",") + a.hosted->name;
     }
     page.sample(cat(m.labels, ",", label("running_lora_adapters", running), ",",
                     label("waiting_lora_adapters", waiting), ",max_lora=\"", n, "\""),
@@ -205,7 +205,7 @@ void write_gen_ai(Page& page, const std::vector<Shown>& models) {
       for (size_t i = 0; i < kOperations; ++i)
         if (const Of& o = m.metrics.operations[i]; o.answers.load(kRelaxed) != 0)
           f(o, cat(label("gen_ai_operation_name", name(static_cast<Operation>(i))), ",",
-                   label("gen_ai_request_model", m.hosted.name), ",", label("gen_ai_response_model", m.hosted.name)));
+                   label("gen_ai_request_model", m.hosted->name), ",", label("gen_ai_response_model", m.hosted->name)));
   };
   const auto histogram = [&](std::string_view name, std::string_view help, auto member) {
     page.family(name, "histogram", help);
@@ -230,10 +230,10 @@ std::string Metrics::page(const ModelHost& host, const HttpCounters* http, const
   std::vector<Shown> models;
   {
     const std::lock_guard lock(mutex_);
-    for (const HostedModel& m : host.models()) {
-      const auto found = models_.find(m.name);
+    for (const auto& m : host.models()) {
+      const auto found = models_.find(m->name);
       models.push_back(
-          {m, found == models_.end() ? kNone : *found->second, host.loaded(m.name), label("model_name", m.name)});
+          {m, found == models_.end() ? kNone : *found->second, host.loaded(m->name), label("model_name", m->name)});
     }
   }
   write_state(page, models);

@@ -1,6 +1,6 @@
 // `fathom serve` with a store of its own for the page's tests, and Chromium. Waits are for what is seen, never for a time.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const root = new URL('../..', import.meta.url).pathname;
 const require = createRequire(join(root, 'web/package.json'));
 export const { chromium } = require('playwright-core');
-export const axePath = require.resolve('axe-core/axe.min.js');
+const axePath = require.resolve('axe-core/axe.min.js');
 
 // Opens a thinking that the small model never closes by itself; the app's switch may leave it out.
 const kTemplate = '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}' +
@@ -20,7 +20,8 @@ export class Server {
   folder = mkdtempSync(join(tmpdir(), 'fathom-web-'));
   url = process.env.FATHOM_URL ?? '';
 
-  constructor({ thinks = false, second = false, key = '' } = {}) {
+  constructor({ thinks = false, second = false, key = '', environment = {} } = {}) {
+    this.environment = environment;
     const models = [process.env.FATHOM_MODEL];
     if (second && !process.env.FATHOM_URL) {  // the same weights under another name
       models.push(join(this.folder, 'second.gguf'));
@@ -42,7 +43,7 @@ export class Server {
     if (process.env.FATHOM_URL) return this;
     const port = this.url ? new URL(this.url).port : '0';
     this.process = spawn(process.env.FATHOM_BIN, [...this.options, '--port', port],
-      { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, FATHOM_HOME: this.folder } });
+      { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...this.environment, FATHOM_HOME: this.folder } });
     this.url = await new Promise((resolve, reject) => {
       let said = '';
       this.process.stderr.on('data', (piece) => {
@@ -99,4 +100,11 @@ export async function open(browser, url, { size = [1200, 800], dark = false, lan
   });
   await page.goto(url);
   return page;
+}
+
+/// What axe finds wrong with the page; it needs `bypassCSP`.
+export async function findings(page) {
+  await page.evaluate(readFileSync(axePath, 'utf8'));
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
+  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).slice(0, 4).join(' | ')}`);
 }

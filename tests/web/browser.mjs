@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { axePath, launch, open, Server } from './_server.mjs';
+import { findings, launch, open, Server } from './_server.mjs';
 
 const server = new Server({ thinks: true });
 let browser;
@@ -568,12 +568,6 @@ test('nothing is wider than a phone of 360 px', async () => {
   await page.locator('.card').first().waitFor();
   await fits('the models');
 });
-
-async function findings(page) {
-  await page.evaluate(readFileSync(axePath, 'utf8'));
-  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
-  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).slice(0, 4).join(' | ')}`);
-}
 
 for (const dark of [false, true])
   test(`axe finds nothing, ${dark ? 'dark' : 'light'}`, async () => {

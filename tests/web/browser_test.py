@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""The page in Chromium against a real server and a small model: browser.mjs and the other paths beside it, with node's
-own runner, one file after the other."""
+"""The page in Chromium against a real server and a small model: the modules beside this one, with node's own runner."""
 import os
 import re
 import subprocess
@@ -9,7 +8,7 @@ import unittest
 import _web
 
 PATIENCE_S = 900
-PATHS = [str(path) for path in sorted(_web.HERE.glob("*.mjs")) if not path.name.startswith("_") and path.name != "pictures.mjs"]
+MODULES = [path.name for path in sorted(_web.HERE.glob("*.mjs")) if not path.name.startswith("_") and path.name != "pictures.mjs"]
 
 
 class Browser(unittest.TestCase):
@@ -22,14 +21,30 @@ class Browser(unittest.TestCase):
         if missing := _web.missing_packages():
             raise unittest.SkipTest(f"the page: {missing}")
 
-    def test_the_page(self):
+    def run_paths(self, module):
+        """How many of its tests passed; all must."""
         done = subprocess.run(
-            ["node", "--test", "--test-concurrency=1", "--test-reporter=spec", *PATHS], capture_output=True, text=True, timeout=PATIENCE_S,
+            ["node", "--test", "--test-reporter=spec", str(_web.HERE / module)], capture_output=True, text=True, timeout=PATIENCE_S,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "FATHOM_BIN": str(_web._fathom.FATHOM), "FATHOM_MODEL": str(_web._fathom.chat_model()),
                  "FATHOM_CHROMIUM": _web.chromium()})
         self.assertEqual(done.returncode, 0, done.stdout[-9000:] + done.stderr[-2000:])
-        self.assertGreater(int(re.search(r"pass (\d+)", done.stdout)[1]), 10)
+        return int(re.search(r"pass (\d+)", done.stdout)[1])
+
+    def test_all_modules_are_known(self):
+        self.assertEqual(MODULES, ["browser.mjs", "insight.mjs", "login.mjs", "models.mjs"])
+
+    def test_the_page(self):
+        self.assertGreater(self.run_paths("browser.mjs"), 10)
+
+    def test_insight(self):
+        self.assertGreaterEqual(self.run_paths("insight.mjs"), 1)
+
+    def test_login(self):
+        self.assertGreaterEqual(self.run_paths("login.mjs"), 1)
+
+    def test_models(self):
+        self.assertGreaterEqual(self.run_paths("models.mjs"), 4)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ void Api::anthropic_models(const HttpServerRequest& request, const std::shared_p
     if (const auto model = host_.loaded(root)) entry["max_input_tokens"] = model->engine().info().ctx;
     list.push_back(std::move(entry));
   };
-  for (const HostedModel& m : host_.models()) add(m.name, m.name);
+  for (const auto& m : host_.models()) add(m->name, m->name);
   for (const ModelAlias& a : options_.aliases) add(a.name, a.model);
   const HttpHeaders headers{{"request-id", request.id}};
   const size_t at = request.path.find("/models") + std::string_view("/models").size();

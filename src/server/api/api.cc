@@ -82,10 +82,9 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
   files_ = std::make_shared<FileStore>(options_.store, FileStore::Bounds{});
   batches_ = std::make_shared<BatchStore>(options_.store);
   for (const ModelAlias& a : options_.aliases) {
-    const auto named = [](const std::string& name) { return [&name](const HostedModel& m) { return m.name == name; }; };
-    if (std::ranges::none_of(host_.models(), named(a.model)))
+    if (!host_.find(a.model))
       throw UsageError(cat("alias ", a.name, ": expected a model that is served, found '", a.model, "'"));
-    if (std::ranges::any_of(host_.models(), named(a.name)))
+    if (host_.find(a.name))
       throw UsageError(cat("alias ", a.name, ": expected a name that no model has"));
     if (std::ranges::count(options_.aliases, a.name, &ModelAlias::name) > 1)
       throw UsageError(cat("alias ", a.name, ": expected it once"));
@@ -96,6 +95,8 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
       [this](const std::string& name, std::optional<bool>& thinking) { return model_of(name, thinking); });
   start_batches();
 }
+
+void Api::manage_models(ModelLibraryOptions options) { app_->manage_models(std::move(options)); }
 
 void Api::drain() {
   draining_ = true;
@@ -209,22 +210,22 @@ void Api::dispatch(const HttpServerRequest& request, const std::shared_ptr<Respo
   throw not_found(cat("no such path: ", request.method, " ", request.path), "unknown_path");
 }
 
-const HostedModel& Api::hosted(const std::string& name) const {
-  const auto found = std::ranges::find(host_.models(), name, &HostedModel::name);
-  check(found != host_.models().end(), "a model that the host has");
-  return found->base.empty() ? *found : hosted(found->base);
+std::shared_ptr<const HostedModel> Api::hosted(const std::string& name) const {
+  std::shared_ptr<const HostedModel> found = host_.find(name);
+  if (!found) throw not_found(cat("no such model: '", name.substr(0, 200), "'"), "model_not_found");
+  return found->base.empty() ? found : hosted(found->base);
 }
 
 std::string Api::own_name(const std::string& name, std::optional<bool>& thinking) const {
-  std::string own = name.empty() ? host_.models().front().name : name;
+  std::string own = name.empty() ? host_.models().front()->name : name;
   const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);
   if (alias != options_.aliases.end()) {
     own = alias->model;
     if (!thinking) thinking = alias->thinking;
   }
-  if (std::ranges::find(host_.models(), own, &HostedModel::name) == host_.models().end()) {
+  if (!host_.find(own)) {
     std::string names;
-    for (const HostedModel& m : host_.models()) names += (names.empty() ? "" : ", ") + m.name;
+    for (const auto& m : host_.models()) names += (names.empty() ? "" : ", ") + m->name;
     for (const ModelAlias& a : options_.aliases) names += ", " + a.name;
     throw not_found(cat("model: expected one of ", names, ", found '", name.substr(0, 200), "'"), "model_not_found");
   }
@@ -243,7 +244,7 @@ void Api::run(std::vector<GenerateRequest> requests, const std::shared_ptr<Respo
   if (chat) thinking = chat->thinking;
   std::shared_ptr<LoadedModel> model = model_of(first.model, thinking);
   if (chat) chat->thinking = thinking;
-  if (first.model.empty()) first.model = host_.models().front().name;
+  if (first.model.empty()) first.model = host_.models().front()->name;
   generate(host_, std::move(model), requests, options_.defaults, responder, warning_headers(first.warnings), make_reply,
            running_);
 }
@@ -306,7 +307,7 @@ void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Re
     if (model) entry["max_model_len"] = model->engine().info().ctx;
     list.push_back(std::move(entry));
   };
-  for (const HostedModel& m : host_.models()) add(m.name, m.name, m.base);
+  for (const auto& m : host_.models()) add(m->name, m->name, m->base);
   for (const ModelAlias& a : options_.aliases) add(a.name, a.model, "");
   const std::string_view path = bare(request.path);
   if (path == "/models") return send_json(*responder, json::object{{"object", "list"}, {"data", std::move(list)}});

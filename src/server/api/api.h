@@ -45,6 +45,7 @@ bool is_anthropic(const HttpServerRequest& request);
 bool is_ollama(const HttpServerRequest& request);
 
 class AppApi;
+struct ModelLibraryOptions;
 /// Names the fields that were not understood, as far as a header holds them.
 HttpHeaders warning_headers(const std::vector<std::string>& fields);
 /// A path's form without what clients put in front of it: /v1, /beta, /beta/v1.
@@ -61,6 +62,8 @@ class Api {
   void handle(HttpServerRequest request, std::shared_ptr<Responder> responder);
   /// From now on readiness says no, and the app's answers and streams end.
   void drain();
+  /// Lets the app's page pull and remove models from now on. Before the first request.
+  void manage_models(ModelLibraryOptions options);
   /// Its counters are among the metrics from now on; it must outlive the requests.
   void count_http(const HttpServer& server) { http_ = &server; }
 
@@ -79,7 +82,7 @@ class Api {
   /// That model, loaded.
   std::shared_ptr<LoadedModel> model_of(const std::string& name, std::optional<bool>& thinking);
   /// The host's model of this name, whose files are to be looked at: of an adapter its base.
-  const HostedModel& hosted(const std::string& name) const;
+  std::shared_ptr<const HostedModel> hosted(const std::string& name) const;
   void run(std::vector<GenerateRequest> requests, const std::shared_ptr<Responder>& responder,
            const MakeReply& make_reply);
 

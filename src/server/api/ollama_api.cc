@@ -219,17 +219,20 @@ void Api::ollama_embed(const HttpServerRequest& request, const std::shared_ptr<R
 
 void Api::ollama_tags(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   json::array list;
-  for (const HostedModel& m : host_.models()) list.push_back(list_entry(hosted(m.name), m.name));
-  for (const ModelAlias& a : options_.aliases) list.push_back(list_entry(hosted(a.model), a.name));
+  for (const auto& m : host_.models()) {
+    const auto files = m->base.empty() ? m : host_.find(m->base);
+    list.push_back(list_entry(*files, m->name));
+  }
+  for (const ModelAlias& a : options_.aliases) list.push_back(list_entry(*hosted(a.model), a.name));
   send_json(*responder, json::object{{"models", std::move(list)}});
 }
 
 void Api::ollama_ps(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
   json::array list;
-  for (const HostedModel& m : host_.models()) {
-    const std::shared_ptr<LoadedModel> model = host_.loaded(m.name);
+  for (const auto& m : host_.models()) {
+    const std::shared_ptr<LoadedModel> model = host_.loaded(m->name);
     if (!model) continue;
-    json::object entry = list_entry(hosted(m.name), m.name);
+    json::object entry = list_entry(*hosted(m->name), m->name);
     const EngineInfo& info = model->engine().info();
     entry["size"] = info.weight_bytes + model->engine().pool_bytes();
     entry["size_vram"] = 0;
@@ -251,9 +254,9 @@ void Api::ollama_show(const HttpServerRequest& request, const std::shared_ptr<Re
   const std::shared_ptr<LoadedModel> model = model_of(own, thinking);
   const Engine& engine = model->engine();
   const auto alias = std::ranges::find(options_.aliases, own, &ModelAlias::name);
-  const HostedModel& files = hosted(alias == options_.aliases.end() ? own : alias->model);
-  const FileFacts stored = file_facts(files.path);
-  const ModelFacts facts = model_facts(files, stored);
+  const std::shared_ptr<const HostedModel> files = hosted(alias == options_.aliases.end() ? own : alias->model);
+  const FileFacts stored = file_facts(files->path);
+  const ModelFacts facts = model_facts(*files, stored);
   const SamplingParams sampling = default_sampling(engine);
   send_json(*responder,
             json::object{{"modelfile", ""},

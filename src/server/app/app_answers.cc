@@ -17,13 +17,6 @@ using std::chrono::seconds;
 constexpr seconds kProgressInterval{2}, kPatience{10};
 constexpr int64_t kDay = int64_t{24} * 3600 * 1000, kDaysDeleted = 30;
 
-/// Of each of the host's models, whether it is in memory.
-std::vector<bool> loaded_models(const ModelHost& host) {
-  std::vector<bool> loaded;
-  for (const HostedModel& m : host.models()) loaded.push_back(host.loaded(m.name) != nullptr);
-  return loaded;
-}
-
 }  // namespace
 
 /// Writes an answer into its LiveAnswer; the POST that asked for it hears that it is in line.
@@ -156,9 +149,7 @@ void AppAnswers::start(const AnswerWish& wish, const std::shared_ptr<Responder>&
 
 PreparedAnswer AppAnswers::prepare(const std::vector<AppMessage>& branch, const AppMessage& answer) const {
   PreparedAnswer out{answer_request(branch, answer), nullptr};
-  const std::vector<bool> before = loaded_models(host_);
   out.model = find_model_(out.request.model, std::get<ChatPrompt>(out.request.prompt).thinking);
-  if (loaded_models(host_) != before) feed_.tell("models", "");
   if (out.request.model.empty()) out.request.model = out.model->name();
   return out;
 }

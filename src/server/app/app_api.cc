@@ -2,8 +2,6 @@
 
 #include <charconv>
 
-#include "engine/chat_prompt.h"
-#include "engine/weight_format.h"
 #include "server/api/error.h"
 #include "server/app/app_access.h"
 #include "server/app/app_request.h"
@@ -24,25 +22,6 @@ std::vector<std::string_view> segments(std::string_view path) {
   return out;
 }
 
-uint64_t file_bytes(const std::filesystem::path& path) {
-  std::error_code error;
-  uint64_t bytes = 0;
-  const auto add = [&](const std::filesystem::path& file) {
-    if (const uint64_t n = std::filesystem::file_size(file, error); !error) bytes += n;
-  };
-  if (!std::filesystem::is_directory(path, error)) add(path);
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) add(entry.path());
-  return bytes;
-}
-
-std::string format_of(const EngineInfo& info) {
-  try {
-    return weight_format(info.path);
-  } catch (const Error&) {
-    return info.description;  // the file has gone since
-  }
-}
-
 }  // namespace
 
 AppApi::AppApi(ModelHost& host, Options options, const GenerateDefaults& defaults, RunningRequests& requests,
@@ -53,6 +32,13 @@ AppApi::AppApi(ModelHost& host, Options options, const GenerateDefaults& default
       store_(options_.database),
       answers_(host, store_, feed_, defaults, requests, find_model_) {
   if (options_.keys) options_.keys->on_ended([this] { feed_.restart(); });
+  host_.watch([this] { feed_.tell("models", ""); });
+}
+
+AppApi::~AppApi() {
+  ends_ = true;
+  library_.reset();
+  host_.watch(nullptr);
 }
 
 const std::vector<AppApi::Route>& AppApi::routes() {
@@ -80,6 +66,11 @@ const std::vector<AppApi::Route>& AppApi::routes() {
       {"GET", "chats/*/export", &AppApi::export_chat},
       {"GET", "export", &AppApi::export_all},
       {"POST", "import", &AppApi::import_chats},
+      {"GET", "models/recommended", &AppApi::recommended},
+      {"GET", "models/pulls", &AppApi::list_pulls},
+      {"POST", "models/pulls", &AppApi::begin_pull},
+      {"DELETE", "models/pulls/*", &AppApi::end_pull},
+      {"DELETE", "models", &AppApi::remove_model},
       {"GET", "search", &AppApi::search},
       {"GET", "folders", &AppApi::list_folders},
       {"POST", "folders", &AppApi::add_folder},
@@ -169,25 +160,18 @@ AppApi::Answer AppApi::logout(Call& call) {
 
 AppApi::Answer AppApi::state(Call& call) {
   json::array models;
-  for (const HostedModel& m : host_.models()) {
-    json::object entry{{"name", m.name}, {"loaded", false}, {"size_bytes", file_bytes(m.path)}};
-    if (const std::shared_ptr<LoadedModel> model = host_.loaded(m.name)) {
-      const EngineInfo& info = model->engine().info();
-      entry["loaded"] = true;
-      entry["ctx"] = info.ctx;
-      entry["can_think"] = can_think(model->engine());
-      entry["format"] = format_of(info);
-      entry["profile"] = name(info.profile);
-    }
-    models.push_back(std::move(entry));
-  }
+  const MemoryRoom room = memory_room(host_);
+  const auto known = host_.models();
+  for (const auto& m : known) models.push_back(model_json(*m, room));
   if (options_.keys)
     if (auto cookie = options_.keys->renew(call.request)) call.headers.emplace_back("Set-Cookie", std::move(*cookie));
   return json::object{{"version", FATHOM_VERSION},
                       {"started", started_},
                       {"login", options_.keys != nullptr},
                       {"models", std::move(models)},
-                      {"default_model", host_.models().front().name},
+                      {"default_model", known.front()->name},
+                      {"memory", {{"free_bytes", room.free}, {"reclaimable_bytes", room.reclaimable}}},
+                      {"pulls", library_ != nullptr},
                       {"counts", {{"chats", store_.count()}}}};
 }
 
@@ -198,6 +182,7 @@ AppApi::Answer AppApi::events(Call& call) {
 
 void AppApi::drain() {
   answers_.drain();
+  if (library_) library_->pulls().stop();
   feed_.close();
 }
 

@@ -16,6 +16,8 @@
 #include "server/app/change_feed.h"
 #include "server/app/chat_search.h"
 #include "server/app/chat_store.h"
+#include "server/app/model_library.h"
+#include "server/app/model_memory.h"
 
 namespace fathom {
 
@@ -35,13 +37,14 @@ class AppApi {
          AppAnswers::FindModel find_model);
 
   /// Cuts exports off.
-  ~AppApi() { ends_ = true; }
+  ~AppApi();
   AppApi(const AppApi&) = delete;
   AppApi& operator=(const AppApi&) = delete;
-
+  /// Lets the page pull and remove models from now on, and serves those that are installed. Before the first request.
+  void manage_models(ModelLibraryOptions options);
   /// Answers a request whose path begins with kPrefix, errors too.
   void handle(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
-  /// Ends the streams and what runs.
+  /// Ends the streams, what runs and what is being pulled.
   void drain();
 
  private:
@@ -103,6 +106,14 @@ class AppApi {
   Answer message_tokens(Call& call);
   Answer count_tokens(Call& call);
   Answer file_as_text(Call& call);
+  // ---- app_model_routes.cc
+  json::object model_json(const HostedModel& model, const MemoryRoom& room);
+  ModelLibrary& library();
+  Answer recommended(Call& call);
+  Answer list_pulls(Call& call);
+  Answer begin_pull(Call& call);
+  Answer end_pull(Call& call);
+  Answer remove_model(Call& call);
   // ---- app_transfer_routes.cc
   Answer export_chat(Call& call);
   Answer export_all(Call& call);
@@ -117,7 +128,9 @@ class AppApi {
   ChatSearch search_{options_.database};
   AppShelf shelf_{options_.database};
   ChangeFeed feed_{started_};
-  AppAnswers answers_;  // it uses the others
+  AppAnswers answers_;  // it uses those above
+  ModelMemory memory_;
+  std::unique_ptr<ModelLibrary> library_;  // null: the page may not change what is installed
   std::atomic<bool> ends_ = false;
   Workers exports_{2};  // last: those that run use all of the above, and wait for readers
 };

@@ -2,7 +2,7 @@
 import type { TokenTable } from '../conversation/tokens';
 import { gate } from './gate';
 import type {
-  Chat, ChatSettings, Folder, Hit, Message, Preferences, Role, ServerState, Template,
+  Chat, ChatSettings, Folder, Hit, MemoryRoom, Message, Preferences, Pull, Recommended, Role, ServerState, Template,
 } from './types';
 
 export class ApiError extends Error {
@@ -98,6 +98,11 @@ export const api = {
   preferences: () => call<Preferences>('GET', 'preferences'),
   changePreferences: (fields: Preferences) => call<Preferences>('PATCH', 'preferences', fields),
 
+  pulls: async () => (await call<{ pulls: Pull[] }>('GET', 'models/pulls')).pulls,
+  pull: (repository: string, file = '') => call<Pull>('POST', 'models/pulls', file ? { repository, file } : { repository }),
+  endPull: (id: string) => call<unknown>('DELETE', `models/pulls/${id}`),
+  recommended: () => call<{ models: Recommended[]; memory: MemoryRoom; disk_free_bytes: number }>('GET', 'models/recommended'),
+  removeModel: (name: string) => call<{ freed_bytes: number }>('DELETE', `models?${query({ name })}`),
   /// Answers when it is done.
   model: async (command: ModelCommand, model: string) =>
     void (await request(`/models/${command}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ model }) })),

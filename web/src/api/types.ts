@@ -65,10 +65,16 @@ export interface Message {
   info?: Info | null;
 }
 
+export type Fits = 'now' | 'after_unloading' | 'no';
+
 export interface Model {
   name: string;
   loaded: boolean;
   size_bytes: number;
+  removable: boolean;
+  base?: string;  // of an adapter
+  // Of others:
+  memory?: { need_bytes?: number; least_bytes?: number; weights_bytes?: number; ctx?: number; fits?: Fits; problem?: string };
   // Of loaded models only:
   ctx?: number | null;
   can_think?: boolean;
@@ -76,12 +82,50 @@ export interface Model {
   profile?: string | null;
 }
 
+export interface MemoryRoom {
+  free_bytes: number;
+  reclaimable_bytes: number;  // more, once all models in memory are unloaded
+}
+
 export interface ServerState {
   version: string;
   login: boolean;  // it has keys: who uses the page has logged in
   models: Model[];
   default_model: string;
+  memory: MemoryRoom;
+  pulls: boolean;  // whether this page may pull and remove models
   counts: { chats: number };
+}
+
+export interface Pull {
+  id: string;
+  repository: string;
+  file: string;
+  state: 'running' | 'choose' | 'done' | 'failed' | 'cancelled';
+  done_bytes: number;
+  total_bytes: number;  // 0: not known yet
+  bytes_per_second: number;
+  seconds_left: number | null;
+  notices: string[];
+  error: string | null;
+  files: { file: string; name: string; size_bytes: number; parts: number }[];  // to choose from
+  model: string | null;  // that it made
+}
+
+export interface Recommended {
+  id: string;
+  name: string;
+  repository: string;
+  file: string;
+  licence: string;
+  good_at: string;
+  thinks: boolean;
+  parameters: number;
+  size_bytes: number;
+  memory_bytes: number;
+  fits: 'now' | 'after_unloading' | 'no_memory' | 'no_disk';
+  best: boolean;
+  model: string | null;  // of the server, where it is installed
 }
 
 export interface Folder {
