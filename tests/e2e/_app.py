@@ -2,12 +2,8 @@
 import contextlib
 import http.client
 import json
-import pathlib
-import tempfile
-import unittest
 
-import _fathom
-from _server import PATIENCE_S, Server
+from _server import PATIENCE_S, Server, ServerTest
 
 API = "/app/api"
 # Opens a thinking that the small model never closes by itself.
@@ -87,19 +83,14 @@ def gathered(events):
     raise AssertionError(f"the stream ended without a last event after {said}")
 
 
-class AppTest(unittest.TestCase):
+class AppTest(ServerTest):
     """Tests against one server, whose store is a file of its own."""
     arguments = ()
     template = None
 
     @classmethod
     def setUpClass(cls):
-        cls.model = _fathom.chat_model()
-        if not cls.model:
-            raise unittest.SkipTest("fathom serve needs a small model that can chat")
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.store = cls.folder / "store.sqlite"
         if cls.template:
             (cls.folder / "template.jinja").write_text(cls.template)

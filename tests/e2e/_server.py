@@ -3,12 +3,15 @@ import contextlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
+import unittest
 
 import _fathom
 
@@ -112,6 +115,19 @@ class Server:
         plain.settimeout(PATIENCE_S)
         plain.connect(("127.0.0.1", self.port))
         return plain
+
+
+class ServerTest(unittest.TestCase):
+    """Tests of servers over the small model that can chat, with a folder of the class's own; skipped without a model."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = _fathom.chat_model()
+        if not cls.model:
+            raise unittest.SkipTest("fathom serve needs a small model that can chat")
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
 
 
 def events(body):

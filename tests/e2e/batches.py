@@ -1,12 +1,9 @@
 #!/usr/bin/env python3
 """/v1/files and /v1/batches: uploads, requests by the file, a server that is killed in the middle of one."""
 import json
-import pathlib
-import tempfile
-import unittest
 
 import _fathom
-from _server import Server, wait_until
+from _server import Server, ServerTest, wait_until
 
 CHAT = "/v1/chat/completions"
 
@@ -59,15 +56,10 @@ def texts(lines):
     return {line["custom_id"]: line["response"]["body"]["choices"][0]["message"]["content"] for line in lines}
 
 
-class Batches(unittest.TestCase):
+class Batches(ServerTest):
     @classmethod
     def setUpClass(cls):
-        cls.model = _fathom.chat_model()
-        if not cls.model:
-            raise unittest.SkipTest("fathom serve needs a small model that can chat")
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.server = cls.started("store")
         cls.addClassCleanup(cls.server.close)
 

@@ -82,6 +82,7 @@ PROMISES = [
     ("/tokenize", lambda test, reply: test.assertEqual(len(reply["tokens"]), reply["count"])),
     ("/detokenize", lambda test, reply: test.assertEqual(reply["content"], "Hello, world")),
     ("/health", lambda test, reply: test.assertEqual(reply["status"], "ok")),
+    ("/version", lambda test, reply: test.assertTrue(reply["version"])),
     ("/ready", lambda test, reply: test.assertEqual(reply["status"], "ready")),
 ]
 

@@ -1,12 +1,9 @@
 #!/usr/bin/env python3
 """/v1/responses: conversations that the server keeps, over restarts; events; tools; answers in the background."""
 import json
-import pathlib
-import tempfile
-import unittest
 
 import _fathom
-from _server import Server, wait_until
+from _server import Server, ServerTest, wait_until
 
 PATH = "/v1/responses"
 ASKED = {"model": "deepseek-chat", "input": "Tell me about rain.", "seed": 4, "max_output_tokens": 24}
@@ -36,15 +33,11 @@ def without_ids(value):
     return [without_ids(v) for v in value] if isinstance(value, list) else value
 
 
-class Responses(unittest.TestCase):
+class Responses(ServerTest):
     @classmethod
     def setUpClass(cls):
-        cls.model = _fathom.chat_model()
-        if not cls.model:
-            raise unittest.SkipTest("fathom serve needs a small model that can chat")
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.store = pathlib.Path(folder.name) / "kept" / "store.sqlite"
+        super().setUpClass()
+        cls.store = cls.folder / "kept" / "store.sqlite"
         cls.server = cls.started("--store", cls.store)
         cls.addClassCleanup(lambda: cls.server.close())
 

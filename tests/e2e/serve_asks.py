@@ -5,24 +5,22 @@ import math
 import pathlib
 import re
 import tempfile
-import unittest
 
 import _fathom
-from _server import Server
+from _server import Server, ServerTest
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 CYRILLIC = "[\u0400-\u052f]"
 RUSSIAN = "Москва — столица России. Санкт-Петербург — это город в России. Москва — столица"
 
 
-class Asks(unittest.TestCase):
+class Asks(ServerTest):
     @classmethod
     def setUpClass(cls):
-        cls.model = _fathom.chat_model()
-        if not cls.model:
-            raise unittest.SkipTest("needs a small model that can chat")
+        super().setUpClass()
         cls.server = Server(cls.model, "--ctx", "2048", "--profile", "exact")
         cls.addClassCleanup(cls.server.close)
+        cls.name = cls.server.get("/v1/models").json()["data"][0]["id"]
 
     def text(self, prompt, **more):
         reply = self.server.post(TEXT, prompt=prompt, **{"max_tokens": 24, "temperature": 0, **more})
@@ -70,6 +68,29 @@ class Asks(unittest.TestCase):
         self.assertIn("language", reply.error["message"])
         reply = self.server.post(TEXT, prompt="A", language="klingon")
         self.assertEqual((reply.status, reply.error["param"]), (400, "language"))
+
+    def test_anthropics_and_ollamas_requests_have_it_too(self):
+        messages = [{"role": "user", "content": RUSSIAN}]
+        options = {"temperature": 3, "top_p": 1, "seed": 1, "num_predict": 60}
+
+        def anthropic(**more):
+            reply = self.server.post("/v1/messages", messages=messages, max_tokens=24, temperature=0, **more)
+            self.assertEqual(reply.status, 200, reply.body)
+            return reply.json()["content"][0]["text"]
+
+        def ollama(**more):
+            reply = self.server.post("/api/generate", model=self.name, prompt=RUSSIAN, raw=True, stream=False,
+                                     options=options, **more)
+            self.assertEqual(reply.status, 200, reply.body)
+            return reply.json()["response"]
+
+        for ask in (anthropic, ollama):
+            self.assertRegex(ask(), "[^\u0000-\u03ff]")
+            self.assertNotRegex(ask(language="en"), CYRILLIC)
+        for path, more in (("/v1/messages", {"max_tokens": 1}), ("/api/chat", {"model": self.name})):
+            refused = self.server.post(path, messages=messages, language="klingon", **more)
+            self.assertEqual(refused.status, 400)
+            self.assertIn("language: expected latin", refused.body.decode())
 
     # ---- the prompt's log-probabilities
     def logits(self, ids):
@@ -125,6 +146,20 @@ class Asks(unittest.TestCase):
         same = self.server.post(TEXT, prompt=ids, max_tokens=3, temperature=0, echo=True, logprobs=2).json()["choices"][0]
         self.assertEqual((same["text"], same["logprobs"]), (echo[0]["text"], echo[0]["logprobs"]))
 
+    def test_a_prompt_is_scored_without_a_new_token(self):
+        asked = {"prompt": "One, two, three, four", "temperature": 0, "echo": True, "logprobs": 2}
+        scored, longer = (self.server.post(TEXT, **asked, max_tokens=n).json() for n in (0, 1))
+        alone, more = scored["choices"][0], longer["choices"][0]
+        self.assertEqual((alone["text"], alone["finish_reason"]), (asked["prompt"], "length"))
+        for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            self.assertEqual(alone["logprobs"][key], more["logprobs"][key][:-1])
+        self.assertEqual(scored["usage"]["completion_tokens"], 0)
+        self.assertEqual(self.server.post(TEXT, prompt="One", max_tokens=0).text, "")
+        for echo in (False, True):
+            parts = [e["choices"][0] for e in self.server.stream(TEXT, prompt="One", echo=echo, max_tokens=0)]
+            self.assertEqual("".join(p["text"] for p in parts), "One" if echo else "")
+            self.assertEqual(parts[-1]["finish_reason"], "length")
+
     def test_a_chat_has_them_and_long_prompts_too(self):
         messages = [{"role": "user", "content": "word " * 900}]
         reply = self.server.post(CHAT, messages=messages, max_tokens=1, prompt_logprobs=0).json()
@@ -133,6 +168,39 @@ class Asks(unittest.TestCase):
         for wrong in ({"stream": True, "prompt_logprobs": 1}, {"prompt_logprobs": 21}, {"prompt_logprobs": -1}):
             refused = self.server.post(CHAT, messages=messages[:1], **wrong)
             self.assertEqual((refused.status, refused.error["param"]), (400, "prompt_logprobs"))
+
+    # ---- what ended an answer
+    def test_the_reason_of_a_stop(self):
+        asked = {"prompt": "One, two, three, four, five, six,", "temperature": 0, "max_tokens": 12}
+
+        def ends(**more):
+            whole = self.server.post(TEXT, **asked, **more).json()["choices"][0]
+            last = [e["choices"][0] for e in self.server.stream(TEXT, **asked, **more)][-1]
+            self.assertEqual((last["finish_reason"], last["stop_reason"]), (whole["finish_reason"], whole["stop_reason"]))
+            return whole
+
+        free = ends()
+        self.assertEqual((free["finish_reason"], free["stop_reason"]), ("length", None))
+        word = free["text"].split()[1]
+        self.assertEqual(ends(stop=["never", word])["stop_reason"], word)
+        token = self.server.post("/tokenize", content=free["text"]).json()["tokens"][2]
+        stopped = ends(stop_token_ids=[token, 3])
+        self.assertEqual((stopped["finish_reason"], stopped["stop_reason"]), ("stop", token))
+
+    # ---- tokens
+    def test_tokens_with_their_pieces(self):
+        text = "Hello, wörld \U0001f9ff!"
+        ids = self.server.post("/tokenize", content=text).json()["tokens"]
+        told = self.server.post("/tokenize", content=text, with_pieces=True).json()["tokens"]
+        self.assertEqual([t["id"] for t in told], ids)
+        pieces = [t["piece"].encode() if isinstance(t["piece"], str) else bytes(t["piece"]) for t in told]
+        self.assertEqual(b"".join(pieces), text.encode())
+        self.assertTrue(any(isinstance(t["piece"], list) for t in told))  # an emoji is cut
+
+    def test_vllms_looks_at_the_server(self):
+        self.assertRegex(self.server.get("/version").json()["version"], r"^\d+\.\d+")
+        for method in ("GET", "POST"):
+            self.assertEqual(self.server.request(method, "/ping").status, 200)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ void read_sampling(Fields& f, GenerateRequest& r) {
   r.stop = f.strings("stop_sequences", 16);
   for (const std::string& stop : r.stop)
     if (stop.empty()) throw wrong_field("stop_sequences", "stop_sequences: expected strings that are not empty");
+  if (const auto language = f.string("language")) r.language = scripts_of_wish(*language);
   r.stream = f.boolean("stream").value_or(false);
 }
 

@@ -154,6 +154,9 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/api/show", &Api::ollama_show},
       {"GET", "/api/version", &Api::ollama_version},
       {"GET", "/health", &Api::health},
+      {"GET", "/ping", &Api::health},
+      {"POST", "/ping", &Api::health},
+      {"GET", "/version", &Api::version},
       {"GET", "/ready", &Api::ready},
       {"GET", "/metrics", &Api::metrics},
       {"GET", "/openapi.json", &Api::describe},
@@ -317,62 +320,6 @@ void Api::list_models(const HttpServerRequest& request, const std::shared_ptr<Re
   throw not_found(cat("no such model: '", name.substr(0, 200), "'"), "model_not_found");
 }
 
-void Api::tokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  const json::value body = parse_json(request.body, "the body");
-  std::optional<bool> thinking;
-  std::vector<TokenId> ids;
-  std::vector<std::string> warnings;
-  std::shared_ptr<LoadedModel> model;
-  if (body.is_object() && body.get_object().contains("messages")) {
-    GenerateRequest r = read_chat_request(body, {});
-    ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
-    model = model_of(r.model, chat.thinking);
-    ids = model->engine().tokenizer().encode(prompt_text(model->engine(), r));
-    warnings = std::move(r.warnings);
-  } else {
-    Fields f(body);
-    model = model_of(f.string("model").value_or(""), thinking);
-    std::optional<std::string> text = f.string("content");
-    if (!text) text = f.string("prompt");
-    if (!text) throw wrong_field("content", "content: expected a string, found none");
-    const bool special = f.boolean("add_special").value_or(false) || f.boolean("add_special_tokens").value_or(false);
-    ids = model->engine().tokenizer().encode(
-        *text, {.parse_special = f.boolean("parse_special").value_or(false), .add_special = special});
-    f.name_left_over(warnings);
-  }
-  const json::array list(ids.begin(), ids.end());
-  send_json(*responder,
-            json::object{{"tokens", list}, {"count", ids.size()}, {"max_model_len", model->engine().info().ctx}}, 200,
-            warning_headers(warnings));
-}
-
-void Api::detokenize(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  const json::value body = parse_json(request.body, "the body");
-  Fields f(body);
-  std::optional<bool> thinking;
-  const std::shared_ptr<LoadedModel> model = model_of(f.string("model").value_or(""), thinking);
-  const json::array* tokens = f.array("tokens");
-  if (!tokens) throw wrong_field("tokens", "tokens: expected a list of token ids, found none");
-  std::vector<TokenId> ids;
-  for (const json::value& token : *tokens) {
-    if (!token.is_int64() || token.get_int64() < 0 || token.get_int64() > INT32_MAX)
-      throw wrong_field("tokens", "tokens: expected token ids");
-    ids.push_back(static_cast<TokenId>(token.get_int64()));
-  }
-  const std::string text = model->engine().tokenizer().decode(ids);
-  std::vector<std::string> warnings;
-  f.name_left_over(warnings);
-  send_json(*responder, json::object{{"content", text}, {"prompt", text}}, 200, warning_headers(warnings));
-}
-
-void Api::apply_template(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
-  GenerateRequest r = read_chat_request(parse_json(request.body, "the body"), {});
-  ChatPrompt& chat = std::get<ChatPrompt>(r.prompt);
-  const std::shared_ptr<LoadedModel> model = model_of(r.model, chat.thinking);
-  send_json(*responder, json::object{{"prompt", joined(prompt_text(model->engine(), r))}}, 200,
-            warning_headers(r.warnings));
-}
-
 void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder) {
   std::string_view id = bare(request.path).substr(kAnswers.size());
   const size_t slash = id.find('/');
@@ -394,6 +341,10 @@ void Api::one_answer(const HttpServerRequest& request, const std::shared_ptr<Res
   if (!running) throw not_found(cat("no request runs as '", id.substr(0, 100), "'"), "answer_not_found");
   what == "/cancel" ? running->cancel() : running->answer_now();
   send_json(*responder, json::object{{"id", id}, {"status", what == "/cancel" ? "cancelled" : "answering"}});
+}
+
+void Api::version(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {
+  send_json(*responder, json::object{{"version", FATHOM_VERSION}});
 }
 
 void Api::health(const HttpServerRequest&, const std::shared_ptr<Responder>& responder) {

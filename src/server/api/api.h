@@ -128,6 +128,7 @@ class Api {
   void ollama_show(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ollama_version(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void health(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
+  void version(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void metrics(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void describe(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);
   void ready(const HttpServerRequest& request, const std::shared_ptr<Responder>& responder);

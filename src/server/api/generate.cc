@@ -16,8 +16,9 @@ class Job;
 /// One choice's ear.
 class Choice final : public GenerationListener {
  public:
-  Choice(std::shared_ptr<Job> job, size_t index, bool logprobs, AnswerMeter meter)
-      : job_(std::move(job)), index_(index), logprobs_(logprobs), meter_(meter) {}
+  /// only_prompt: the answer has no text and no tokens of its own.
+  Choice(std::shared_ptr<Job> job, size_t index, bool logprobs, bool only_prompt, AnswerMeter meter)
+      : job_(std::move(job)), index_(index), logprobs_(logprobs), only_prompt_(only_prompt), meter_(meter) {}
   void on_prompt(size_t done, size_t total) override;
   void on_token(const AnswerToken& token) override;
   void on_thinking(std::string_view text) override;
@@ -29,27 +30,30 @@ class Choice final : public GenerationListener {
  private:
   std::shared_ptr<Job> job_;
   size_t index_, calls_ = 0;
-  bool logprobs_;
+  bool logprobs_, only_prompt_;
   AnswerMeter meter_;
 };
 
 /// The choices of one request. Everything is under its lock; a client that goes away only sets flags.
 class Job final : public RunningRequest, public std::enable_shared_from_this<Job> {
  public:
-  Job(std::unique_ptr<Reply> reply, size_t choices, std::string model, std::shared_ptr<Responder> responder)
+  Job(std::unique_ptr<Reply> reply, size_t choices, std::string model, std::shared_ptr<Responder> responder,
+      std::shared_ptr<Workers> workers)
       : reply_(std::move(reply)),
         answers_(choices),
         open_(choices),
         model_(std::move(model)),
-        responder_(std::move(responder)) {}
+        responder_(std::move(responder)),
+        workers_(std::move(workers)) {}
 
   /// `submit(i, listener)` puts choice i in line.
   void start(const std::function<std::shared_ptr<Generation>(size_t, std::shared_ptr<GenerationListener>)>& submit,
-             bool logprobs, const AnswerMeter& meter) {
+             bool logprobs, bool only_prompt, const AnswerMeter& meter) {
     const std::lock_guard lock(mutex_);
     try {
       for (size_t i = 0; i < answers_.size(); ++i)
-        generations_.push_back(submit(i, std::make_shared<Choice>(shared_from_this(), i, logprobs, meter)));
+        generations_.push_back(
+            submit(i, std::make_shared<Choice>(shared_from_this(), i, logprobs, only_prompt, meter)));
     } catch (...) {
       over_ = true;
       cancel_all();
@@ -81,7 +85,7 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
     if (over_) return;
     reply_->done(choice, answer);
     answers_[choice] = std::move(answer);
-    if (--open_ == 0) reply_->finish(answers_), over_ = true;
+    if (--open_ == 0) over_ = true, finish();
   }
   void failed(const std::exception_ptr& error) {
     const std::lock_guard lock(mutex_);
@@ -92,6 +96,19 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
   }
 
  private:
+  /// The prompts' log-probabilities may be megabytes of JSON: the compute thread has other answers to make.
+  void finish() {
+    const bool long_text = std::ranges::any_of(answers_, [](const Answer& a) { return !a.prompt.empty(); });
+    if (!long_text || !workers_) return reply_->finish(answers_);
+    workers_->post([self = shared_from_this()] {
+      const std::lock_guard lock(self->mutex_);
+      try {
+        self->reply_->finish(self->answers_);
+      } catch (...) {
+        self->reply_->fail(api_error(std::current_exception()));
+      }
+    });
+  }
   void cancel_all() {
     for (const std::shared_ptr<Generation>& g : generations_) g->cancel();
   }
@@ -104,6 +121,7 @@ class Job final : public RunningRequest, public std::enable_shared_from_this<Job
   std::vector<std::shared_ptr<Generation>> generations_;
   const std::string model_;
   const std::shared_ptr<Responder> responder_;
+  const std::shared_ptr<Workers> workers_;
 };
 
 void Choice::on_prompt(size_t done, size_t total) {
@@ -112,13 +130,14 @@ void Choice::on_prompt(size_t done, size_t total) {
 }
 void Choice::on_token(const AnswerToken& token) {
   meter_.token();
-  if (!logprobs_ || !token.logprobs) return;
+  if (!logprobs_ || only_prompt_ || !token.logprobs) return;
   job_->event([&](Reply& r) { r.token(index_, {token.id, token.thinking, token.forced, *token.logprobs}); });
 }
 void Choice::on_thinking(std::string_view text) {
   job_->event([&](Reply& r) { r.thinking(index_, text); });
 }
 void Choice::on_answer(std::string_view text) {
+  if (only_prompt_) return;
   job_->event([&](Reply& r) { r.text(index_, text); });
 }
 void Choice::on_tool_call(const ToolCall& call) {
@@ -126,6 +145,11 @@ void Choice::on_tool_call(const ToolCall& call) {
 }
 void Choice::on_done(Answer answer) {
   meter_.done(answer);
+  if (only_prompt_) {
+    answer.text.clear(), answer.ids.clear(), answer.logprobs.clear(), answer.stop.reset();
+    answer.stats.new_tokens = 0;
+    if (answer.finish_reason == FinishReason::kStop) answer.finish_reason = FinishReason::kLength;
+  }
   job_->done(index_, std::move(answer));
 }
 void Choice::on_failed(std::exception_ptr error) {
@@ -325,10 +349,11 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
                        responder,    std::move(headers),  choices,       first.n,
                        first.stream, first.include_usage, first.logprobs};
   context.prompt_logprobs = first.prompt_logprobs.has_value();
+  context.stop_ids = first.stop_ids;
   for (const Prompt& p : prompts) context.prompt_tokens += p.ids.size();
   std::unique_ptr<Reply> reply = make_reply(std::move(context));
   std::string heartbeat = reply->heartbeat();
-  const auto job = std::make_shared<Job>(std::move(reply), choices, model->name(), asked);
+  const auto job = std::make_shared<Job>(std::move(reply), choices, model->name(), asked, defaults.workers);
   const bool chat = std::holds_alternative<ChatPrompt>(first.prompt);
   const AnswerMeter meter(defaults.metrics->of(model->name()), chat ? Operation::kChat : Operation::kTextCompletion);
   running.add(id, job);
@@ -340,7 +365,7 @@ void generate(ModelHost& host, std::shared_ptr<LoadedModel> model, const std::ve
         if (i % first.n != 0) own.prompt_logprobs.reset();  // the first one tells them
         return host.submit(model, prompts[at], std::move(own), std::move(listener), first.salt, places);
       },
-      first.logprobs, meter);
+      first.logprobs, first.only_prompt, meter);
   if (kept) {  // nothing has failed that the client is to hear of otherwise
     running.keep(id, kept);
     kept->attach(asked, 0);

@@ -47,6 +47,7 @@ std::string read_model(Fields& f) {
 void read_common(Fields& f, GenerateRequest& r) {
   r.model = read_model(f);
   r.stream = f.boolean("stream").value_or(true);
+  if (const auto language = f.string("language")) r.language = scripts_of_wish(*language);
   if (f.has("template")) throw wrong_field("template", "template: templates come with the model, not with requests");
   if (const json::value* options = f.any("options")) read_options(*options, r);
   if (const json::value* format = f.any("format"); format && !(format->is_string() && format->get_string().empty())) {

@@ -1,4 +1,6 @@
 // Chat completions and text completions, as OpenAI's API writes them; spec/api.md 1.4 and 2.
+#include <algorithm>
+
 #include "base/json.h"
 #include "server/api/reply.h"
 #include "server/http/sse.h"
@@ -104,6 +106,14 @@ json::array prompt_logprobs_json(const Tokenizer& tokenizer, const std::vector<P
   return out;
 }
 
+/// vLLM's stop_reason: the stop string or the request's own stop token that ended the answer; null: nothing of them.
+json::value stop_reason(const ReplyContext& context, const Answer& answer) {
+  if (answer.stop) return json::value(*answer.stop);
+  if (answer.finish_reason != FinishReason::kStop || answer.ids.empty()) return nullptr;
+  const bool named = std::ranges::find(context.stop_ids, answer.ids.back()) != context.stop_ids.end();
+  return named ? json::value(answer.ids.back()) : json::value(nullptr);
+}
+
 /// What chat and text completions have in common.
 class OpenAiReply : public Reply {
  public:
@@ -169,6 +179,11 @@ class OpenAiReply : public Reply {
     if (context_.include_usage) out["usage"] = nullptr;
     context_.responder->write(sse_event(to_json(out)));
   }
+  /// Why an answer ended; null: it goes on.
+  void add_end(json::object& choice, const Answer* done) const {
+    choice["finish_reason"] = done ? json::value(openai_finish_reason(done->finish_reason)) : json::value(nullptr);
+    if (done) choice["stop_reason"] = stop_reason(context_, *done);
+  }
   std::vector<ReplyToken> take_tokens(size_t choice) { return std::exchange(tokens_[choice], {}); }
 
  private:
@@ -195,19 +210,19 @@ class ChatReply final : public OpenAiReply {
     write_delta(choice, {{"tool_calls", json::array{std::move(with_index)}}});
   }
   void done(size_t choice, const Answer& answer) override {
-    if (context_.stream) write_delta(choice, {}, openai_finish_reason(answer.finish_reason));
+    if (context_.stream) write_delta(choice, {}, &answer);
   }
 
  private:
-  void write_delta(size_t choice, json::object delta, std::optional<std::string> finish_reason = {}) {
+  /// `done`: the answer that has ended; null: it goes on.
+  void write_delta(size_t choice, json::object delta, const Answer* done = nullptr) {
     if (!context_.stream) return;
     json::value logprobs = nullptr;
     if (std::vector<ReplyToken> tokens = take_tokens(choice); !tokens.empty())
       logprobs = logprobs_json(tokenizer(), tokens);
-    write_chunk({{"index", choice},
-                 {"delta", std::move(delta)},
-                 {"logprobs", std::move(logprobs)},
-                 {"finish_reason", finish_reason ? json::value(*finish_reason) : json::value(nullptr)}});
+    json::object out{{"index", choice}, {"delta", std::move(delta)}, {"logprobs", std::move(logprobs)}};
+    add_end(out, done);
+    write_chunk(std::move(out));
   }
   void add_prompt(json::object& reply, const std::vector<Answer>& answers) override {
     if (const std::vector<PromptToken>& prompt = answers.front().prompt; !prompt.empty())
@@ -225,10 +240,9 @@ class ChatReply final : public OpenAiReply {
     }
     json::value logprobs = nullptr;
     if (context_.logprobs) logprobs = logprobs_json(tokenizer(), take_tokens(choice));
-    return {{"index", choice},
-            {"message", std::move(message)},
-            {"logprobs", std::move(logprobs)},
-            {"finish_reason", openai_finish_reason(answer.finish_reason)}};
+    json::object out{{"index", choice}, {"message", std::move(message)}, {"logprobs", std::move(logprobs)}};
+    add_end(out, &answer);
+    return out;
   }
 };
 
@@ -251,7 +265,7 @@ class CompletionReply final : public OpenAiReply {
     if (context_.stream) write_text(choice, text);
   }
   void done(size_t choice, const Answer& answer) override {
-    if (context_.stream) write_text(choice, "", openai_finish_reason(answer.finish_reason));
+    if (context_.stream) write_text(choice, "", &answer);
   }
 
  private:
@@ -283,18 +297,17 @@ class CompletionReply final : public OpenAiReply {
             {"top_logprobs", std::move(tops)},
             {"text_offset", std::move(offsets)}};
   }
-  void write_text(size_t choice, std::string_view text, std::optional<std::string> finish_reason = {}) {
-    write_chunk({{"index", choice},
-                 {"text", text},
-                 {"logprobs", logprobs(choice)},
-                 {"finish_reason", finish_reason ? json::value(*finish_reason) : json::value(nullptr)}});
+  void write_text(size_t choice, std::string_view text, const Answer* done = nullptr) {
+    json::object out{{"index", choice}, {"text", text}, {"logprobs", logprobs(choice)}};
+    add_end(out, done);
+    write_chunk(std::move(out));
   }
   json::object whole_choice(size_t choice, const Answer& answer, const std::vector<PromptToken>& prompt) override {
     const bool echo = !prompts_.empty();
     json::object out{{"index", choice},
                      {"text", echo ? prompts_[choice] + answer.text : answer.text},
-                     {"logprobs", logprobs(choice, echo && context_.logprobs ? prompt : std::vector<PromptToken>())},
-                     {"finish_reason", openai_finish_reason(answer.finish_reason)}};
+                     {"logprobs", logprobs(choice, echo && context_.logprobs ? prompt : std::vector<PromptToken>())}};
+    add_end(out, &answer);
     if (!prompt.empty() && context_.prompt_logprobs) out["prompt_logprobs"] = prompt_logprobs_json(tokenizer(), prompt);
     return out;
   }

@@ -61,12 +61,7 @@ void read_sampling(Fields& f, GenerateRequest& r) {
     if (ids->size() > 256) throw wrong_field(f.path("stop_token_ids"), "stop_token_ids: expected at most 256");
     for (const json::value& id : *ids) r.stop_ids.push_back(token_id(id, f.path("stop_token_ids")));
   }
-  if (const auto language = f.string("language")) {
-    r.language = scripts_of_language(*language);
-    if (!r.language)
-      throw wrong_field("language",
-                        cat("language: expected ", kScriptNames, ", found '", language->substr(0, 60), "'"));
-  }
+  if (const auto language = f.string("language")) r.language = scripts_of_wish(*language);
   r.include_stop = f.boolean("include_stop_str_in_output").value_or(false);
   r.ignore_eos = f.boolean("ignore_eos").value_or(false);
   r.priority = static_cast<int>(-f.integer("priority", -1000, 1000).value_or(0));  // vLLM's: lower comes first
@@ -281,10 +276,12 @@ std::vector<GenerateRequest> read_completion_requests(const json::value& body) {
   read_sampling(f, r);
   read_stream(f, r);
   read_form(f, r);
-  r.max_tokens = static_cast<size_t>(f.integer("max_tokens", 1, kMostTokens).value_or(16));
   if (const auto n = f.integer("logprobs", 0, kMostTopLogprobs))
     r.logprobs = true, r.top_logprobs = static_cast<size_t>(*n);
   r.echo = f.boolean("echo").value_or(false);
+  const int64_t new_tokens = f.integer("max_tokens", 0, kMostTokens).value_or(16);
+  r.only_prompt = new_tokens == 0;  // one is drawn all the same, and not told
+  r.max_tokens = static_cast<size_t>(std::max<int64_t>(new_tokens, 1));
   if (r.echo && r.logprobs && r.stream)
     throw wrong_field("logprobs", "logprobs: expected without echo in a stream, or without stream");
   r.suffix = f.string("suffix");

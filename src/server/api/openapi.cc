@@ -32,6 +32,9 @@ constexpr Field kModel = {"model", "string", "of /models; absent: the first"};
 
 constexpr Field kOneModel = {.name = "model", .type = "string", .about = "of /models", .required = true};
 
+constexpr Field kLanguage = {"language", "string",
+                             "thinking and answer keep to its script: latin, han, ..., en, zh, ..."};
+
 FieldList sampling_fields() {
   return {
       {"temperature", "number", "absent: the model's own; 0: the most likely token", 0, 100},
@@ -50,7 +53,7 @@ FieldList sampling_fields() {
       {"stop_token_ids", "array", "at most 256"},
       {"include_stop_str_in_output", "boolean"},
       {"ignore_eos", "boolean"},
-      {"language", "string", "thinking and answer keep to its script: latin, han, ..., en, zh, ..."},
+      kLanguage,
       {"prompt_logprobs", "integer", "of the prompt's tokens, with so many alternatives; not in streams", 0,
        static_cast<double>(kMostTopLogprobs)},
       {"priority", "integer", "lower ones are computed first", -1000, 1000},
@@ -107,6 +110,7 @@ FieldList anthropic_fields(bool answered) {
           {"thinking", "object", "type: enabled, adaptive or disabled; budget_tokens"},
           {"output_config", "object", "effort, format"},
           {"output_format", "object", "a JSON schema"},
+          kLanguage,
           {"metadata", "any"}};
 }
 
@@ -118,7 +122,8 @@ FieldList ollama_fields() {
           {"stream", "boolean", "lines of JSON; absent: true"},
           {"keep_alive", "any", "0: the model leaves memory after the answer; else not used"},
           {"logprobs", "boolean"},
-          {"top_logprobs", "integer", "only together with logprobs", 0, static_cast<double>(kMostTopLogprobs)}};
+          {"top_logprobs", "integer", "only together with logprobs", 0, static_cast<double>(kMostTopLogprobs)},
+          kLanguage};
 }
 
 constexpr const char* kJson = "application/json";
@@ -193,7 +198,7 @@ std::vector<Description> descriptions() {
            {.name = "prompt", .type = "any", .about = "a string, token ids, or a list of either", .required = true},
            {"suffix", "string"},
            {"echo", "boolean"},
-           {"max_tokens", "integer", "absent: 16", 1, kTokens},
+           {"max_tokens", "integer", "absent: 16; 0: only the prompt is read", 0, kTokens},
            {"logprobs", "integer", "alternatives of each token", 0, top},
            {"best_of", "integer", "the same as n", 1, static_cast<double>(kMostChoices)}} +
            sampling_fields(),
@@ -255,7 +260,8 @@ std::vector<Description> descriptions() {
         {"prompt", "string", "as content"},
         {"messages", "array"},
         {"add_special", "boolean", "with the tokens that the model's texts begin and end with"},
-        {"parse_special", "boolean", "special tokens in the text are read as such"}}},
+        {"parse_special", "boolean", "special tokens in the text are read as such"},
+        {"with_pieces", "boolean", "each token as id and piece"}}},
       {"/detokenize", "The text of token ids.", {kModel, {.name = "tokens", .type = "array", .required = true}}},
       {"/apply-template", "The exact prompt of a conversation.", chat_prompt_fields()},
       {"/models", "The models, and the other names for them."},
@@ -264,6 +270,8 @@ std::vector<Description> descriptions() {
       {"/models/reload", "Reads a model's files anew; answers that run keep the old.", {kOneModel}},
       {"/models/{name}", "One of them."},
       {"/health", "Whether the server is alive."},
+      {"/ping", "As /health; vLLM's."},
+      {"/version", "Of this program; vLLM's."},
       {"/ready", "200: it takes requests; 503: it finishes what runs."},
       {"/metrics", "Counters in Prometheus' text format.", {}, {"text/plain"}},
       {"/openapi.json", "This description."},

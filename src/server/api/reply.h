@@ -22,8 +22,9 @@ struct ReplyContext {
   HttpHeaders headers;        ///< of the answer
   size_t choices = 1, n = 1;  ///< n of them for each prompt
   bool stream = false, include_usage = false, logprobs = false;
-  bool prompt_logprobs = false;  ///< in vLLM's form
-  size_t prompt_tokens = 0;      ///< of all prompts
+  bool prompt_logprobs = false;        ///< in vLLM's form
+  size_t prompt_tokens = 0;            ///< of all prompts
+  std::vector<TokenId> stop_ids = {};  ///< that the request names
 };
 
 /// A token for the protocols that report log-probabilities.

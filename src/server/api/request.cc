@@ -27,4 +27,9 @@ ThinkingWish thinking_of_effort(const std::string& effort, const std::string& pa
   throw wrong_field(param, cat(param, ": expected none, minimal, low, medium, high or max, found '", effort, "'"));
 }
 
+ScriptSet scripts_of_wish(const std::string& language) {
+  if (const auto scripts = scripts_of_language(language)) return *scripts;
+  throw wrong_field("language", cat("language: expected ", kScriptNames, ", found '", language.substr(0, 60), "'"));
+}
+
 }  // namespace fathom

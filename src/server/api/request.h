@@ -65,6 +65,7 @@ struct GenerateRequest {
   bool stream = false, include_usage = false;
   bool keep = false;                  ///< the answer goes on without its reader, and can be picked up again
   bool echo = false;                  ///< completions: the prompt comes before the text
+  bool only_prompt = false;           ///< completions with max_tokens 0, to have the prompt's log-probabilities
   std::vector<std::string> warnings;  ///< fields that were not understood, or have no effect here
 };
 
@@ -80,5 +81,8 @@ struct ThinkingWish {
 /// reasoning_effort: none and minimal switch it off and on shortly, low, medium, high and max as docs/api.md says.
 /// Throws ApiError naming `param` for another word.
 ThinkingWish thinking_of_effort(const std::string& effort, const std::string& param);
+
+/// `language`, in any protocol: the scripts that thinking and answer keep to. Throws ApiError for another word.
+ScriptSet scripts_of_wish(const std::string& language);
 
 }  // namespace fathom

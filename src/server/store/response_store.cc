@@ -15,19 +15,22 @@ constexpr std::string_view kMigrations[] = {
     "CREATE INDEX response_by_age ON response (created_at, bytes);",
 };
 
-std::optional<StoredResponse> read(soci::session& sql, const std::string& id) {
-  StoredResponse out{.id = id, .previous_id = {}, .response = {}, .input = {}, .bytes = 0};
-  std::string response, input;
+/// As it is stored: what reads it holds the store, what parses it, perhaps megabytes, does not.
+struct Row {
+  std::string previous_id, response, input;
   long long created = 0;
-  sql << "SELECT previous_id, created_at, response, input FROM response WHERE id = :id", soci::into(out.previous_id),
-      soci::into(created), soci::into(response), soci::into(input), soci::use(id);
+};
+
+std::optional<Row> read(soci::session& sql, const std::string& id) {
+  Row row;
+  sql << "SELECT previous_id, created_at, response, input FROM response WHERE id = :id", soci::into(row.previous_id),
+      soci::into(row.created), soci::into(row.response), soci::into(row.input), soci::use(id);
   if (!sql.got_data()) return std::nullopt;
-  out.created = created;
-  out.bytes = response.size() + input.size();
-  out.response = parse_json(response, "a stored response").as_object();
-  out.input = parse_json(input, "a stored response's input").as_array();
-  return out;
+  return row;
 }
+
+json::object parsed_response(const Row& row) { return parse_json(row.response, "a stored response").as_object(); }
+json::array parsed_input(const Row& row) { return parse_json(row.input, "a stored response's input").as_array(); }
 
 }  // namespace
 
@@ -74,7 +77,14 @@ void ResponseStore::put_later(StoredResponse response, std::function<void(std::e
 }
 
 std::optional<StoredResponse> ResponseStore::find(const std::string& id) {
-  return database_->read([&](soci::session& sql) { return read(sql, id); });
+  const std::optional<Row> row = database_->read([&](soci::session& sql) { return read(sql, id); });
+  if (!row) return std::nullopt;
+  return StoredResponse{.id = id,
+                        .previous_id = row->previous_id,
+                        .created = row->created,
+                        .response = parsed_response(*row),
+                        .input = parsed_input(*row),
+                        .bytes = row->response.size() + row->input.size()};
 }
 
 bool ResponseStore::remove(const std::string& id) {
@@ -86,27 +96,31 @@ bool ResponseStore::remove(const std::string& id) {
 }
 
 std::optional<json::array> ResponseStore::conversation(const std::string& id) {
-  return database_->read([&](soci::session& sql) -> std::optional<json::array> {
-    std::vector<StoredResponse> turns;  // the newest first
+  using Turns = std::vector<Row>;  // the newest first
+  std::optional<Turns> turns = database_->read([&](soci::session& sql) -> std::optional<Turns> {
+    Turns found;
     uint64_t total = 0;
-    for (std::string next = id; !next.empty(); next = turns.back().previous_id) {
+    for (std::string next = id; !next.empty(); next = found.back().previous_id) {
       long long bytes = 0;
       sql << "SELECT bytes FROM response WHERE id = :id", soci::into(bytes), soci::use(next);
       if (!sql.got_data()) return std::nullopt;
       total += static_cast<uint64_t>(bytes);
-      if (turns.size() == kMostTurns || total > kMostConversationBytes)
+      if (found.size() == kMostTurns || total > kMostConversationBytes)
         throw Error(cat("the conversation up to ", id, " has more than ", kMostTurns, " turns or ",
                         kMostConversationBytes, " bytes"));
-      turns.push_back(*read(sql, next));
+      found.push_back(*read(sql, next));
     }
-    json::array items;
-    for (auto turn = turns.rbegin(); turn != turns.rend(); ++turn) {
-      for (json::value& item : turn->input) items.push_back(std::move(item));
-      if (json::value* output = turn->response.if_contains("output"); output && output->is_array())
-        for (json::value& item : output->get_array()) items.push_back(std::move(item));
-    }
-    return items;
+    return found;
   });
+  if (!turns) return std::nullopt;
+  json::array items;
+  for (; !turns->empty(); turns->pop_back()) {
+    for (json::value& item : parsed_input(turns->back())) items.push_back(std::move(item));
+    json::object response = parsed_response(turns->back());
+    if (json::value* output = response.if_contains("output"); output && output->is_array())
+      for (json::value& item : output->get_array()) items.push_back(std::move(item));
+  }
+  return items;
 }
 
 void ResponseStore::open(const std::string& id) {
