@@ -2,12 +2,13 @@
 """One token's grammar mask along the documents of bench/grammar_bench.cc: ours, xgrammar's and llama.cpp's, in turns.
 
   bench/grammar_rivals.py TOKENIZER_FOLDER --ours build/bench/bench/grammar_bench --llama grammar_llama \\
-      --llama-schema schema.gbnf --llama-json LLAMA/grammars/json.gbnf \\
+      --llama-schema schema.gbnf --llama-json object.gbnf \\
       --llama-vocab LLAMA/models/ggml-vocab-qwen2.gguf --rounds 5
 
 Each program is optional: xgrammar is measured where it is installed (with transformers), llama.cpp by the program of
-bench/grammar_llama.cc, which says how it is built. schema.gbnf is kSchema by llama.cpp's own converter, which wants the
-required keys first and at most one blank: its document has the same values, written so. Printed for each grammar: the
+bench/grammar_llama.cc, which says how it is built. schema.gbnf is kSchema, object.gbnf
+{"type": "object"} by llama.cpp's own converter, which wants the required keys first and at most one blank: the documents
+have the same values, written so. Printed for each grammar: the
 median over the walks of a walk's median and worst microseconds, and of the rounds their median, least and greatest.
 docs/performance.md has the table."""
 import argparse
@@ -85,9 +86,9 @@ class Xgrammar:
 
 
 def in_its_order(document):
-    person = json.loads(document)
-    return json.dumps({key: person[key] for key in ("name", "age", *(k for k in person if k not in ("name", "age")))},
-                      ensure_ascii=False)
+    value = json.loads(document)
+    first = [key for key in ("name", "age") if key in value]
+    return json.dumps({key: value[key] for key in (*first, *(k for k in value if k not in first))}, ensure_ascii=False)
 
 
 class Llama:
@@ -99,11 +100,11 @@ class Llama:
                     "arithmetic": ARITHMETIC}
         for name, text in grammars.items():
             (self.folder / f"{name}.gbnf").write_text(text)
-            document = in_its_order(DOCUMENTS[name]) if name == "schema" else DOCUMENTS[name]
+            document = EQUATIONS if name == "arithmetic" else in_its_order(DOCUMENTS[name])
             (self.folder / f"{name}.txt").write_text(document)
 
     def round(self, name):
-        lines = subprocess.run([self.program, self.vocab, self.folder / f"{name}.gbnf", self.folder / f"{name}.txt", "5"],
+        lines = subprocess.run([self.program, self.vocab, self.folder / f"{name}.gbnf", self.folder / f"{name}.txt", "2"],
                                check=True, capture_output=True, text=True).stdout.splitlines()
         walks = [tuple(map(float, line.split())) for line in lines[1:]]
         return float(lines[0]), statistics.median(m for m, _ in walks), statistics.median(w for _, w in walks)
@@ -115,7 +116,7 @@ def main():
     parser.add_argument("--ours", help="the built grammar_bench")
     parser.add_argument("--llama", help="the built bench/grammar_llama.cc")
     parser.add_argument("--llama-schema", help="kSchema as llama.cpp's converter writes it, in GBNF")
-    parser.add_argument("--llama-json", help="llama.cpp's grammars/json.gbnf")
+    parser.add_argument("--llama-json", help='{"type": "object"} by the same converter')
     parser.add_argument("--llama-vocab", help="a GGUF file with Qwen's tokenizer, with or without weights")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()

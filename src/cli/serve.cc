@@ -200,8 +200,7 @@ bool lets_pull(const Settings& settings, const HttpServer& server, const HttpSer
 }
 
 int serve(const ServeCommand& command, const Settings& settings) {
-  const std::string chat_template =
-      command.template_file.empty() ? "" : read_text_file(command.template_file, 1 << 22);
+  const std::string chat_template = command.template_file.empty() ? "" : read_text_file(command.template_file, 1 << 22);
   std::vector<HostedModel> models = hosted_models(command, settings, chat_template);
   const std::string first = models.front().name;
   // Before the host, whose thread writes to it up to the end.

@@ -108,11 +108,11 @@ TEST(Choose, NothingToUse) {
 
 TEST(Choose, ShortNamesAreThoseOfQuantisations) {
   const auto group = [](const std::string& name) { return GgufGroup{.name = name, .paths = {name}}; };
-  const std::vector<GgufGroup> all = {group("x-Q4_K_M.gguf"),         group("x-IQ1_S.gguf"),  group("x-UD-IQ1_S.gguf"),
-                                      group("big/x-BF16-00001-of-00002.gguf"), group("x.Q8_0.gguf"), group("x-f16.gguf"),
-                                      group("x-instruct.gguf"),       group("7b.gguf")};
-  const std::vector<std::string> want = {"Q4_K_M", "x-IQ1_S.gguf", "x-UD-IQ1_S.gguf", "BF16", "Q8_0", "F16",
-                                         "x-instruct.gguf", "7b.gguf"};
+  const std::vector<GgufGroup> all = {
+      group("x-Q4_K_M.gguf"), group("x-IQ1_S.gguf"), group("x-UD-IQ1_S.gguf"), group("big/x-BF16-00001-of-00002.gguf"),
+      group("x.Q8_0.gguf"),   group("x-f16.gguf"),   group("x-instruct.gguf"), group("7b.gguf")};
+  const std::vector<std::string> want = {"Q4_K_M", "x-IQ1_S.gguf", "x-UD-IQ1_S.gguf", "BF16",
+                                         "Q8_0",   "F16",          "x-instruct.gguf", "7b.gguf"};
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string name = short_name(all[i], all);
     EXPECT_EQ(name, want[i]);

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import _fathom
-from _server import Server, raw_post, read_until, wait_until
+from _server import PATIENCE_S, Server, raw_post, read_until, wait_until
 
 sys.path.insert(0, str(_fathom.ROOT / "tests" / "clients"))
 import install  # noqa: E402
@@ -271,7 +271,8 @@ for call in (
         print(e.status_code)
 """
             environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-            done = subprocess.run([install.PYTHON, "-c", code], capture_output=True, text=True, env=environment)
+            done = subprocess.run([install.PYTHON, "-c", code], capture_output=True, text=True, env=environment,
+                                  timeout=PATIENCE_S)
             self.assertEqual(done.stdout.split(), [str(want)] * 3, done.stderr)
 
 

@@ -84,8 +84,7 @@ Api::Api(ModelHost& host, ApiOptions options) : host_(host), options_(std::move(
   for (const ModelAlias& a : options_.aliases) {
     if (!host_.find(a.model))
       throw UsageError(cat("alias ", a.name, ": expected a model that is served, found '", a.model, "'"));
-    if (host_.find(a.name))
-      throw UsageError(cat("alias ", a.name, ": expected a name that no model has"));
+    if (host_.find(a.name)) throw UsageError(cat("alias ", a.name, ": expected a name that no model has"));
     if (std::ranges::count(options_.aliases, a.name, &ModelAlias::name) > 1)
       throw UsageError(cat("alias ", a.name, ": expected it once"));
   }

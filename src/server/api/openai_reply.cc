@@ -283,6 +283,7 @@ class CompletionReply final : public OpenAiReply {
       if (!logprobs) return tops.push_back(nullptr);
       json::object top;
       for (const TokenLogprob& alternative : logprobs->top) top[text(alternative.id)] = alternative.logprob;
+      top.insert_or_assign(text(id), logprobs->chosen.logprob);  // one more where it is none of them, as OpenAI has it
       tops.push_back(std::move(top));
     };
     size_t offset = 0;  // in the prompt, whose control tokens are no text

@@ -95,7 +95,8 @@ CREATE TABLE app_tokens (
 )sql";
 
 // For a beginning of a word that has no index of its own, all places of all such words are merged before the first is
-// found: 25 ms for a common word of four letters in 60,000 messages, against 0.4. Common words of five and more are rarer.
+// found: 8 ms of CPU for a common word of four letters in 20,000 messages, against 0.1 for one of two. Common words of
+// five and more are rarer.
 constexpr std::string_view kFourLetters = R"sql(
 DROP TABLE app_texts;
 CREATE VIRTUAL TABLE app_texts USING fts5(

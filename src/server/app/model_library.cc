@@ -86,8 +86,8 @@ uint64_t ModelLibrary::remove(const std::string& name) {
     throw not_found(cat("model: expected one of the models folder, found '", name.substr(0, 200), "'"),
                     "model_not_found");
   if (host_.is_fixed(name))
-    throw conflict(cat("model ", name, ": the server was started with it; it is removed without the server, by ",
-                       "`fathom rm`"));
+    throw conflict(
+        cat("model ", name, ": the server was started with it; it is removed without the server, by ", "`fathom rm`"));
   if (!found->repository.empty() && pulls_.runs(found->repository))
     throw conflict(cat("model ", name, ": a pull is working on it; cancel it first"));
   try {

@@ -75,6 +75,7 @@ ModelMemory::Header ModelMemory::header(const HostedModel& model) {
   }
   Header fresh = read(model);
   fresh.modified = now.modified, fresh.stamp_bytes = now.stamp_bytes;
+  if (!fresh.size_bytes) fresh.size_bytes = now.stamp_bytes;  // a file that is no model has a size, too
   const std::lock_guard lock(mutex_);
   if (headers_.size() >= kMostKnown) headers_.clear();
   headers_[model.path] = fresh;

@@ -30,7 +30,7 @@ class ModelMemory {
   /// is for the context `ctx` that it would choose with this room, least_bytes for the shortest. {problem} where that
   /// cannot be told. Files that have not changed are read once.
   json::object need(const HostedModel& model, const MemoryRoom& room);
-  /// Of its files, with all parts of a split GGUF; 0 where they cannot be read.
+  /// Of its files, with all parts of a split GGUF.
   uint64_t size_bytes(const HostedModel& model);
 
  private:

@@ -13,10 +13,10 @@ namespace fathom {
 struct RecommendedModel {
   const char *id, *name, *repository, *file;  ///< file: as OWNER/NAME:FILE takes it
   const char* licence;
-  const char* good_at;    ///< a sentence
-  bool thinks;            ///< it reasons before it answers
-  double parameters;      ///< of all its weights
-  uint64_t size_bytes;    ///< of the file
+  const char* good_at;  ///< a sentence
+  bool thinks;          ///< it reasons before it answers
+  double parameters;    ///< of all its weights
+  uint64_t size_bytes;  ///< of the file
   size_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
   size_t num_attention_heads, num_key_value_heads, head_dim, max_position_embeddings;
 

@@ -23,6 +23,7 @@ export class Pulls {
   private states = new Map<string, Pull['state']>();
   private timer = 0;
   private watching = false;
+  private known = false;  // what was there when the page came is not news
   private asked = 0;
 
   /// Until the function that it returns is called.
@@ -49,11 +50,11 @@ export class Pulls {
   }
 
   private put(all: Pull[]): void {
-    const first = this.states.size === 0 && this.all.length === 0;
     for (const pull of all) {
-      if (!first && this.states.get(pull.id) !== pull.state) this.said = t(`pull_said_${pull.state}`, { name: pullName(pull) });
+      if (this.known && this.states.get(pull.id) !== pull.state) this.said = t(`pull_said_${pull.state}`, { name: pullName(pull) });
       this.states.set(pull.id, pull.state);
     }
+    this.known = true;
     this.all = all;
   }
 
