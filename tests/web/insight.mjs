@@ -1,8 +1,7 @@
 // Insight by the way a person takes: tokens with their alternatives, energy, how far a prompt is read.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { axePath, launch, open, Server } from './_server.mjs';
+import { findings, launch, open, Server } from './_server.mjs';
 
 const server = new Server({ thinks: true });
 let browser;
@@ -73,9 +72,7 @@ test('a token under the pointer shows its probability and the alternatives', asy
   await page.keyboard.press('ArrowLeft');
   for (const dark of [false, true]) {
     await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
-    await page.evaluate(readFileSync(axePath, 'utf8'));
-    const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
-    assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).slice(0, 4).join(' | ')}`), [], dark ? 'dark' : 'light');
+    assert.deepEqual(await findings(page), [], dark ? 'dark' : 'light');
     if (process.env.FATHOM_PICTURES) await page.screenshot({ path: `${process.env.FATHOM_PICTURES}/tokens-${dark ? 'dark' : 'light'}.png` });
   }
 });

@@ -1,8 +1,8 @@
 // The page of a server with keys, in Chromium: the login, its end, and that nothing is lost over it.
 import assert from 'node:assert/strict';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { axePath, launch, open, Server } from './_server.mjs';
+import { findings, launch, open, Server } from './_server.mjs';
 
 const kKey = 'correct-horse-battery', kOther = 'another-horse-battery';
 const server = new Server({ key: kKey });
@@ -19,11 +19,7 @@ const logIn = async (page, key = kKey) => {
   await page.keyboard.press('Enter');
 };
 const greeted = (page) => page.getByRole('heading', { name: 'What shall we think about?' }).waitFor();
-const faultless = async (page) => {
-  await page.evaluate(readFileSync(axePath, 'utf8'));
-  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
-  assert.deepEqual(violations.map((v) => [v.id, v.nodes.map((n) => n.html)]), []);
-};
+const faultless = async (page) => assert.deepEqual(await findings(page), []);
 /// In one step, as `mv` does.
 const setKeys = (text) => {
   writeFileSync(`${server.keys}.new`, text, { mode: 0o600 });
