@@ -1,9 +1,11 @@
 // `fathom serve` with a store of its own for the page's tests, and Chromium. Waits are for what is seen, never for a time.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after, afterEach, before } from 'node:test';
 
 const root = new URL('../..', import.meta.url).pathname;
 const require = createRequire(join(root, 'web/package.json'));
@@ -100,6 +102,31 @@ export async function open(browser, url, { size = [1200, 800], dark = false, lan
   });
   await page.goto(url);
   return page;
+}
+
+/// The frame of a module's tests: server and browser from its first test to its last, and after each test nothing may
+/// have gone wrong on its pages but what `forgiven` matches. Returns visit(path or address, options of open()).
+export function visits(server, { forgiven = null } = {}) {
+  const pages = [];
+  let browser;
+  before(async () => {
+    await server.start();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server.close();
+  });
+  afterEach(async () => {
+    const wrong = pages.flatMap((page) => page.wrong).filter((line) => !forgiven?.test(line));
+    for (const page of pages.splice(0)) await page.context().close();
+    assert.deepEqual(wrong, []);
+  });
+  return async (path = '/', options = {}) => {
+    const page = await open(browser, new URL(path, server.url).href, options);
+    pages.push(page);
+    return page;
+  };
 }
 
 /// What axe finds wrong with the page; it needs `bypassCSP`.

@@ -2,17 +2,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
-import { findings, launch, open, Server } from './_server.mjs';
+import { test } from 'node:test';
+import { findings, Server, visits } from './_server.mjs';
 
 const server = new Server({ thinks: true });
-let browser;
-const pages = [];
-const visit = async (path = '/', options = {}) => {
-  const page = await open(browser, server.url + path, options);
-  pages.push(page);
-  return page;
-};
+const visit = visits(server);
 const answer = (page) => page.locator('.message.answer').last();
 const answered = (page) => page.locator('.message.answer.last[aria-busy=false]').waitFor();
 const say = async (page, text) => {
@@ -22,20 +16,6 @@ const say = async (page, text) => {
 /// No deep thinking, few tokens: for tests of other things.
 const kBrief = { thinking: false, max_tokens: 24, seed: 3 };
 const brief = (...messages) => server.chat({ settings: kBrief }, ...messages);
-
-before(async () => {
-  await server.start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server.close();
-});
-afterEach(async () => {
-  const wrong = pages.flatMap((page) => page.wrong);
-  for (const page of pages.splice(0)) await page.context().close();
-  assert.deepEqual(wrong, []);
-});
 
 test('a first visit greets, and the first message streams without a setting touched', async () => {
   const page = await visit();
@@ -399,8 +379,7 @@ test('answers side by side: settings, models, samples with a vote', async () => 
     const parent = (await two.call('GET', `chats/${chat.id}`)).messages[0].id;
     for (const content of ['It is \\boxed{4}.', 'Let me see.\n\n**The answer is 4.**', 'Five.'])
       await two.call('POST', `chats/${chat.id}/messages`, { parent, role: 'assistant', content });
-    const page = await open(browser, `${two.url}/#/c/${chat.id}`, { bypassCSP: true });
-    pages.push(page);
+    const page = await visit(`${two.url}/#/c/${chat.id}`, { bypassCSP: true });
     await page.getByRole('button', { name: 'Answers side by side' }).click();
     const columns = page.locator('.column');
     await page.getByText('2 of 3 answers agree: 4').waitFor();

@@ -1,16 +1,10 @@
 // Insight by the way a person takes: tokens with their alternatives, energy, how far a prompt is read.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { findings, launch, open, Server } from './_server.mjs';
+import { test } from 'node:test';
+import { findings, Server, visits } from './_server.mjs';
 
 const server = new Server({ thinks: true });
-let browser;
-const pages = [];
-const visit = async (path, options = {}) => {
-  const page = await open(browser, server.url + path, options);
-  pages.push(page);
-  return page;
-};
+const visit = visits(server);
 const answered = (page) => page.locator('.message.answer.last[aria-busy=false]').waitFor();
 const say = async (page, text) => {
   await page.locator('#composer').fill(text);
@@ -27,20 +21,6 @@ const shownTokens = async (page, settings, text) => {
   const { messages } = await server.call('GET', `chats/${chat.id}`);
   return { answer: messages.at(-1), table: await server.call('GET', `messages/${messages.at(-1).id}/tokens`) };
 };
-
-before(async () => {
-  await server.start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server.close();
-});
-afterEach(async () => {
-  const wrong = pages.flatMap((page) => page.wrong);
-  for (const page of pages.splice(0)) await page.context().close();
-  assert.deepEqual(wrong, []);
-});
 
 test('a token under the pointer shows its probability and the alternatives', async () => {
   const page = await visit('/', { bypassCSP: true });  // for axe

@@ -1,18 +1,13 @@
 // The page of a server with keys, in Chromium: the login, its end, and that nothing is lost over it.
 import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
-import { findings, launch, open, Server } from './_server.mjs';
+import { test } from 'node:test';
+import { findings, Server, visits } from './_server.mjs';
 
 const kKey = 'correct-horse-battery', kOther = 'another-horse-battery';
 const server = new Server({ key: kKey });
-let browser;
-const pages = [];
-const visit = async (path = '/', options = {}) => {
-  const page = await open(browser, server.url + path, options);
-  pages.push(page);
-  return page;
-};
+// That it is not let in, a page is told by 401; nothing else may go wrong.
+const visit = visits(server, { forgiven: /: (401|429)$/ });
 const field = (page) => page.getByLabel('Password or key');
 const logIn = async (page, key = kKey) => {
   await field(page).fill(key);
@@ -25,21 +20,6 @@ const setKeys = (text) => {
   writeFileSync(`${server.keys}.new`, text, { mode: 0o600 });
   renameSync(`${server.keys}.new`, server.keys);
 };
-
-before(async () => {
-  await server.start();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server.close();
-});
-afterEach(async () => {
-  // That it is not let in, a page is told by 401; nothing else may go wrong.
-  const wrong = pages.flatMap((page) => page.wrong).filter((line) => !/: (401|429)$/.test(line));
-  for (const page of pages.splice(0)) await page.context().close();
-  assert.deepEqual(wrong, []);
-});
 
 test('the login asks for the key, says what is wrong, and remembers', async () => {
   const page = await visit();
