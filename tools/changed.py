@@ -48,7 +48,7 @@ def needed(root):
     everything = sorted(deps, key=lambda name: (check_layers.LEVELS.get(name, 99), name))
     if paths is None:
         return everything, [], None
-    builds_all = ("CMakeLists.txt", "src/CMakeLists.txt", "tests/testing.", "tests/precompiled.h", "cmake/")
+    builds_all = ("CMakeLists.txt", "src/CMakeLists.txt", "tests/testing.", "tests/precompiled.h", "src/precompiled.h", "cmake/")
     if any(path.startswith(builds_all) for path in paths):
         return everything, [], paths
     first = {path.split("/")[1] for path in paths if path.startswith("src/") and path.count("/") >= 2} & set(deps)

@@ -51,14 +51,16 @@ def includes(src):
 
 
 def dependencies(src):
-    """{folder: [DEPS]} of src/CMakeLists.txt; a folder that is no library there is absent."""
+    """{folder: [DEPS]} of src/CMakeLists.txt; a folder that is no library there is absent, and so are PARTs of one."""
     result = {}
     path = src / "CMakeLists.txt"
     text = re.sub(r"#.*", "", path.read_text(encoding="utf-8")) if path.is_file() else ""
     for call in LIBRARY.finditer(text):
         words, kind, deps = call[1].split(), "", []
+        if "PART" in words:
+            continue
         for word in words[1:]:
-            if word in ("DEPS", "LINK"):
+            if word in ("DEPS", "LINK", "EXCEPT"):
                 kind = word
             elif kind == "DEPS":
                 deps.append(word)

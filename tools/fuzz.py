@@ -26,7 +26,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "fuzz"
-BUILD = pathlib.Path(os.environ.get("FATHOM_FUZZ_BUILD", ROOT / "build" / "fuzz"))
+BUILD = pathlib.Path(os.environ.get("FATHOM_FUZZ_BUILD", ROOT / "build" / "sanitizers"))
 STATE = ROOT / "build" / "fuzz"  # corpus, totals, artifacts
 # Target: (the longest input in bytes, executions of the short run in ./test).
 TARGETS = {"gguf": (4096, 15000), "safetensors": (2048, 60000), "config": (2048, 40000), "tokenizer": (4096, 15000),
@@ -52,6 +52,12 @@ def compiler():
     return None
 
 
+def compiler_options():
+    """What configures the preset sanitizers with this compiler, or with the system's and without fuzz targets."""
+    name = compiler()
+    return [f"-DCMAKE_CXX_COMPILER={name}"] if name else ["-DCMAKE_CXX_COMPILER=c++", "-DFATHOM_FUZZ=OFF"]
+
+
 def fixed_addresses():
     """The prefix that turns off random addresses, where that is allowed: see run_tests.py."""
     prefix = ["setarch", os.uname().machine, "-R"]
@@ -65,9 +71,9 @@ def build():
     """Configures and builds the programs unless $FATHOM_FUZZ_BUILD names a folder that has them."""
     if "FATHOM_FUZZ_BUILD" in os.environ:
         return
-    subprocess.run(["cmake", "--preset", "fuzz", f"-DCMAKE_CXX_COMPILER={compiler()}"], cwd=ROOT, check=True,
+    subprocess.run(["cmake", "--preset", "sanitizers", *compiler_options()], cwd=ROOT, check=True,
                    stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", "--preset", "fuzz"], cwd=ROOT, check=True)
+    subprocess.run(["cmake", "--build", "--preset", "sanitizers", "--target", "fuzz_programs"], cwd=ROOT, check=True)
 
 
 def program(target):

@@ -3,12 +3,13 @@
 
 Parts, in any number (none: all of them):
   release     every GoogleTest program, optimised
-  sanitizers  the same with AddressSanitizer and UndefinedBehaviorSanitizer
+  sanitizers  the same with AddressSanitizer and UndefinedBehaviorSanitizer, by clang where it is installed
   tsan        the thread pool's, the scheduler's and the HTTP server's tests with ThreadSanitizer
   scripts     the tools' own tests (tests/scripts), the program as a person uses it (tests/e2e),
               other people's clients of the server (tests/clients), and the page in a browser (tests/web)
   checks      layers, format, clang-tidy
-  fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones)
+  fuzz        a short run of each fuzz target with clang's libFuzzer (tools/fuzz.sh makes long ones), from the
+              sanitizers' build
   neon        the kernels' test for 64-bit ARM, cross-compiled, under qemu-user
   quick       what the changed folders need, release only, in less than 3 minutes on a warm build
 The exit status is 0 if nothing failed.
@@ -17,6 +18,7 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +33,7 @@ BUILD = ROOT / "build"
 PARTS = ("release", "sanitizers", "tsan", "fuzz", "neon", "scripts", "checks")
 CORES = len(os.sched_getaffinity(0))
 # What ThreadSanitizer watches: {program: filter}. All that shares memory between threads.
-TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*:ModelHosts*", "server_test": "Http*"}
+TSAN = {"base_test": "*ThreadPool*", "engine_test": "*Schedule*:ModelHosts*", "server_http_test": "Http*"}
 # Programs of the optimised build alone: real models take minutes under sanitizers and reach no other code.
 RELEASE_ONLY = {"real_test"}
 # The kernels' test under emulation, in runs of about the same length: {name: (processor, filter)}.
@@ -50,11 +52,14 @@ def configure(preset):
     """Configures build/<preset> with tests; cmake sees new files of src/ by itself. Returns an error text or ''."""
     folder = BUILD / preset
     command = ["cmake", "--preset", preset, "-DFATHOM_BUILD_TESTS=ON"]
-    if preset == "fuzz":
-        command.append(f"-DCMAKE_CXX_COMPILER={fuzz.compiler()}")
+    if preset == "sanitizers":
+        command += fuzz.compiler_options()
     cache = folder / "CMakeCache.txt"
-    if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text(errors="replace"):
-        command.append("--fresh")  # the tree was moved or copied with its build folder
+    known = cache.read_text(errors="replace") if cache.exists() else ""
+    compiler = [option.split("=")[1] for option in command if option.startswith("-DCMAKE_CXX_COMPILER=")]
+    if known and (f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in known or
+                  any(not re.search(rf"^CMAKE_CXX_COMPILER:\w+=(.*/)?{re.escape(name)}$", known, re.M) for name in compiler)):
+        command.append("--fresh")  # the tree was moved or copied with its build folder, or another compiler built it
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return "" if result.returncode == 0 else result.stdout[-2000:] + result.stderr[-6000:]
 
@@ -156,27 +161,33 @@ def run_all(todo, workers=CORES):
     return [future.result() for future in futures]
 
 
+def targets(preset, parts):
+    """What these parts need of a configured preset."""
+    programs = test_programs(preset)
+    if preset == "release":
+        return ["all"] if "release" in parts else ["fathom"]
+    if preset == "tsan":
+        return [name for name in TSAN if name in programs]
+    tests = [name for name in programs if name not in RELEASE_ONLY] if "sanitizers" in parts else []
+    return tests + (["fuzz_programs"] if "fuzz" in parts and fuzz.compiler() else [])
+
+
 def run_parts(parts):
     """Everything of `parts`; a build that fails costs its own tests and no others."""
     outcomes, todo, alone = [], [], []
-    plan = {"release": [], "sanitizers": [], "tsan": list(TSAN)}
-    for preset in ("release", "sanitizers", "tsan"):
-        if preset not in parts and not (preset == "release" and "scripts" in parts):
+    needed_by = {"release": {"release", "scripts"}, "sanitizers": {"sanitizers", "fuzz"}, "tsan": {"tsan"}}
+    for preset in needed_by:
+        if not needed_by[preset] & set(parts):
             continue
-        targets = plan[preset] if preset in parts else ["fathom"]
-        if preset == "tsan":
-            if error := configure(preset):
-                outcomes.append(suites.failure("configure tsan", "cmake failed", error))
-                continue
-            targets = [name for name in targets if name in test_programs(preset)]
-        if broken := build(preset, targets):
+        if error := configure(preset):
+            outcomes.append(suites.failure(f"configure {preset}", "cmake failed", error))
+            continue
+        if broken := build(preset, targets(preset, parts)):
             outcomes.append(broken)
         if preset in parts:
             todo += google_tests(preset, TSAN if preset == "tsan" else None)
     if "fuzz" in parts:
-        broken = build("fuzz", ["fuzz_programs"]) if fuzz.compiler() else None
-        outcomes += [broken] if broken else []
-        todo += fuzz_suites() if not broken else []
+        todo += fuzz_suites()
     if "neon" in parts:
         emulated, broken = neon_suites()
         broken = broken or build("neon", ["kernels_test"])
@@ -203,7 +214,7 @@ def run_quick():
         return [*outcomes, suites.failure("configure release", "cmake failed", error)]
     programs = test_programs("release")
     for folders in (first, *[[folder] for folder in later], ["golden"] if first else []):
-        names = [f"{folder}_test" for folder in folders if f"{folder}_test" in programs]
+        names = [name for name in programs if name.rsplit("_", 1)[0].split("_")[0] in folders]
         if not names:
             continue
         if left() < 20:

@@ -1,7 +1,5 @@
 // `fathom bench --serve`: how OpenAI servers, ours and others, fare under the same load. Called by cli/bench.cc.
 #pragma once
-#include <CLI/CLI.hpp>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,8 +23,6 @@ struct BenchServeCommand {
 std::vector<LoadRequest> load_requests(const BenchServeCommand& command, const std::string& model, double rate,
                                        size_t repetition);
 
-/// --serve and what belongs to it; it excludes the model.
-std::shared_ptr<BenchServeCommand> add_bench_serve_flags(CLI::App& command, CLI::Option& model);
 /// Measures and prints. Returns the exit code. Throws Error for servers that are not there.
 int bench_serve(const BenchServeCommand& command);
 

@@ -156,21 +156,6 @@ std::string bench_train_table(const BenchTrainReport& r) {
   return out;
 }
 
-std::shared_ptr<BenchTrainCommand> add_bench_train_flags(CLI::App& command, CLI::Option& model) {
-  const auto options = std::make_shared<BenchTrainCommand>();
-  CLI::Option* train =
-      command.add_option("--train", options->config, "time training steps of a new model of this config.json instead")
-          ->type_name("CONFIG")
-          ->excludes(&model);
-  command.add_option("--sequences", options->sequences, "of a step (default 12)")
-      ->check(CLI::Range(1, 1 << 16))
-      ->needs(train);
-  command.add_option("--context", options->context, "tokens of each sequence (default 64)")
-      ->check(CLI::Range(1, 1 << 20))
-      ->needs(train);
-  return options;
-}
-
 int bench_train(const BenchTrainCommand& command, const Settings& settings) {
   const EngineOptions options = engine_options(settings);
   const Kernels& kernels = options.kernels ? *options.kernels : best_kernels();

@@ -1,8 +1,6 @@
 // `fathom bench --train`: how fast a model trains here, next to what the machine multiplies and to other trainers.
 // Called by cli/bench.cc. One thread.
 #pragma once
-#include <CLI/CLI.hpp>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -46,8 +44,6 @@ struct BenchTrainReport {
 json::object bench_train_json(const BenchTrainReport& report);
 std::string bench_train_table(const BenchTrainReport& report);
 
-/// --train, --sequences and --context, which exclude the model.
-std::shared_ptr<BenchTrainCommand> add_bench_train_flags(CLI::App& command, CLI::Option& model);
 /// Measures and prints. Returns the exit code. Throws Error for wrong configurations and where a rival failed.
 int bench_train(const BenchTrainCommand& command, const Settings& settings);
 

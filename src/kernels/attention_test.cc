@@ -57,9 +57,9 @@ TEST(Attention, EqualsRefForEveryShape) {
 TEST(Attention, MlaEqualsRefForEveryShape) {
   for (const CacheType type : kCacheTypes)
     for (const size_t heads : {1, 3, 16, 17, 20})
-      for (const auto& [latent, rope] : {std::pair<size_t, size_t>{4, 2}, {16, 8}, {33, 5}, {64, 16}, {96, 64}})
+      for (const auto& shape : {std::pair<size_t, size_t>{4, 2}, {16, 8}, {33, 5}, {64, 16}, {96, 64}})
         for (const size_t n : {0, 1, 7, 8, 16, 33, 64, 65, 150}) {
-          const size_t width = latent + rope;
+          const size_t latent = shape.first, rope = shape.second, width = latent + rope;
           TestPages pages(n, 64 * cache_bytes(type, width), type);
           const std::vector<float> rows = random_floats(n * width, 5), q = random_floats(heads * width, n);
           for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(pages.view, i, rows.data() + i * width, width);
