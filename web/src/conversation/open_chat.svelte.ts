@@ -10,6 +10,8 @@ import { t } from '../texts/texts.svelte';
 import { inParts, inShort } from './attach';
 import { sameText } from './compare';
 
+const kGather = 100;  // ms: pieces of an answer reach what is shown together
+
 /// What is known of an answer only while it is written.
 export interface Live {
   began: number;           // by this page's clock
@@ -80,21 +82,38 @@ export class OpenChat {
     const live: Live = $state({ began: Date.now(), thinkingEnded: null, thinkingTokens: 0, prompt: null });
     this.live.set(id, live);
     this.status = t('status_writing');
-    let fresh = true;
+    let fresh = true, timer: ReturnType<typeof setTimeout> | undefined;
+    let held: AnswerEvent[] = [];  // pieces that came since the page last heard of some
+    const tell = (): void => {
+      clearTimeout(timer);
+      timer = undefined;
+      const message = this.messages.get(id), events = held;
+      held = [];
+      if (message) for (const event of events) this.take(message, live, event);
+    };
+    const later = (): void => {
+      const more = held.length > 0;
+      tell();
+      if (more) timer = setTimeout(later, kGather);
+    };
     try {
       for await (const event of followAnswer(id, this.end.signal)) {
         const message = this.messages.get(id);
         if (!message) break;
-        if (fresh && (event.type === 'text' || event.type === 'thinking')) {
+        const piece = event.type === 'text' || event.type === 'thinking';
+        if (fresh && piece) {
           // The stream tells everything from the start; what the server had stored is a part of it.
           Object.assign(message, { content: '', thinking: '' });
           fresh = false;
         }
-        this.take(message, live, event);
+        held.push(event);
+        if (!piece) tell();
+        else if (timer === undefined) later();
       }
     } catch {
       await this.load();
     } finally {
+      tell();
       this.followed.delete(id);
       this.live.delete(id);
     }

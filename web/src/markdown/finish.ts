@@ -2,8 +2,18 @@
 // button. KaTeX and highlight.js are fetched when the first block needs them.
 import { t } from '../texts/texts.svelte';
 
+/// `load` the first time, then what it gave: the built page's import looks through the whole document at each call.
+function once<T>(load: () => Promise<T>): () => Promise<T> {
+  let loaded: Promise<T> | null = null;
+  return () => loaded ??= load().catch((error: unknown) => {
+    loaded = null;  // the network may be back the next time
+    throw error;
+  });
+}
+const katexModule = once(() => import('./katex')), highlightModule = once(() => import('./highlight'));
+
 async function typeset(elements: Element[]): Promise<void> {
-  const { default: katex } = await import('./katex');
+  const { default: katex } = await katexModule();
   for (const element of elements) {
     const displayMode = element.hasAttribute('data-display');
     katex.render(element.getAttribute('data-tex') ?? '', element as HTMLElement,
@@ -12,7 +22,7 @@ async function typeset(elements: Element[]): Promise<void> {
 }
 
 async function colour(blocks: HTMLElement[]): Promise<void> {
-  const { highlighted } = await import('./highlight');
+  const { highlighted } = await highlightModule();
   for (const block of blocks) {
     const code = block.querySelector('code')!;
     const html = highlighted(code.textContent ?? '', block.dataset.language ?? '');
