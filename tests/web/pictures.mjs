@@ -21,6 +21,9 @@ await server.chat({ title: 'Packing list for the Baltic', tags: ['travel'] }, ['
 await server.chat({ title: 'Proof that √2 is irrational' }, ['user', 'Prove that the square root of two is irrational.'], ['assistant', 'Suppose not.']);
 await server.chat({ title: 'Letter to the landlord', pinned: true }, ['user', 'Draft a letter about the heating.'], ['assistant', 'Dear Sir.']);
 const chat = await server.chat({}, ['user', 'Why is the sky blue, and why are sunsets red?'], ['assistant', kAnswer, kThinking]);
+const asked = await server.chat({ title: 'Light and air', settings: { thinking: false, max_tokens: 48, seed: 5, temperature: 0.8 } });
+let said = false;
+const guarded = await new Server({ key: 'correct-horse-battery' }).start();
 
 for (const [device, size] of [['desktop', [1280, 860]], ['phone', [360, 760]]])
   for (const dark of [false, true]) {
@@ -41,7 +44,28 @@ for (const [device, size] of [['desktop', [1280, 860]], ['phone', [360, 760]]])
     await page.keyboard.type('blue');
     await page.locator('.hit').first().waitFor();
     await shot('search');
+    await page.goto('about:blank');
+    await page.goto(`${server.url}/#/c/${asked.id}`);
+    await page.getByRole('heading', { name: 'Light and air' }).waitFor();
+    if (!said) {
+      await page.locator('#composer').fill('Why is the sky blue?');
+      await page.keyboard.press('Enter');
+      said = true;
+    }
+    await page.getByRole('button', { name: 'About this answer' }).click();
+    await page.getByRole('button', { name: 'Show the tokens' }).click();
+    await page.locator('.token-text .token').nth(9).hover();
+    await page.locator('.token-card').waitFor();
+    await shot('tokens');
+    await page.goto(`${server.url}/#/models`);
+    await page.getByRole('heading', { name: 'Get another model' }).waitFor();
+    await page.locator('.recommended').first().waitFor();
+    await shot('models');
+    await page.goto(guarded.url);
+    await page.getByLabel('Password or key').waitFor();
+    await shot('login');
     await page.context().close();
   }
 await browser.close();
 await server.close();
+await guarded.close();
