@@ -111,6 +111,7 @@ export class OpenChat {
         else if (timer === undefined) later();
       }
     } catch {
+      tell();  // before what the server says of the message, which holds these pieces
       await this.load();
     } finally {
       tell();
