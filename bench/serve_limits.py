@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a server of ours costs and how soon it lets go: memory of many streams that wait, and cancelling in mid-prompt.
   bench/serve_limits.py FATHOM MODEL [--streams 2000] [--template FILE]
-The last two lines of docs/performance.md's table of servers under load. Linux only."""
+The last lines of docs/performance.md's table of servers under load. Linux only."""
 import argparse
 import json
 import re
@@ -53,6 +53,17 @@ def until(connection, mark, seen=b""):
     return seen
 
 
+def cancelled(server, stream, after):
+    """Milliseconds from asking, `after` seconds after the stream's first event, to its end."""
+    seen = until(stream, b"}\n\n")
+    answer = re.search(rb'"id":"([^"]+)"', seen)[1].decode()
+    time.sleep(after)
+    begin = time.monotonic()
+    server.send("POST", f"/v1/chat/completions/{answer}/cancel", {})
+    until(stream, b"[DONE]", seen)
+    return round((time.monotonic() - begin) * 1e3)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fathom")
@@ -64,17 +75,13 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, arguments.streams + 500), most))
     server = Server(arguments)
     until(server.chat("Hi", 20), b"[DONE]")
-    ends = []
-    for round_ in range(6):
-        stream = server.chat(f"{round_} " + "the of and to " * 270, 100)
-        seen = until(stream, b"}\n\n")
-        answer = re.search(rb'"id":"([^"]+)"', seen)[1].decode()
-        time.sleep(0.5 + 0.3 * round_)
-        begin = time.monotonic()
-        server.send("POST", f"/v1/chat/completions/{answer}/cancel", {})
-        until(stream, b"[DONE]", seen)
-        ends.append(round((time.monotonic() - begin) * 1e3))
+    ends = [cancelled(server, server.chat(f"{i} " + "the of and to " * 270, 100), 0.5 + 0.3 * i) for i in range(6)]
     print(f"cancelled while its prompt is read: the stream ended after {ends} ms")
+    others = [server.chat(f"{i}", 1000) for i in range(7)]
+    ends = [cancelled(server, server.chat(f"{i}", 1000), 0.5 + 0.3 * i) for i in range(6)]
+    print(f"cancelled beside 7 answers: the stream ended after {ends} ms")
+    for other in others:
+        other.close()
     before = rss_mb(server.process.pid)
     streams = [server.chat(f"Hi {i}", 400) for i in range(arguments.streams)]
     while server.in_flight() < arguments.streams:

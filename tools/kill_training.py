@@ -20,10 +20,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+from _fathom import FATHOM  # noqa: E402
 from train import CONFIG, RECIPE, TEXT, V3  # noqa: E402
 
 STEPS, SAVE = 60, 5
-FATHOM = ROOT / "build" / "release" / "src" / "fathom"
 
 
 def start(arguments, home):

@@ -314,14 +314,24 @@ void ModelHost::wait_until_idle() {
   idle_.wait(lock, [this] { return unfinished_ == 0; });
 }
 
-/// Pages and places go back before anybody hears of the end.
-void ModelHost::let_go(Generation& generation) {
-  generation.run_.reset(), generation.session_.reset();
+/// Of the end of one that is done; its place is free before. Its pages may be in use until the step is over, and go
+/// back before the next.
+void ModelHost::tell(Generation& generation) {
+  generation.told_ = true;
   generation.places_.reset();
+  try {
+    generation.listener_->on_done(generation.run_->take());
+  } catch (...) {
+    try {
+      generation.listener_->on_failed(std::current_exception());
+    } catch (...) {  // nobody is left to be told
+    }
+  }
 }
 
 /// Whoever still holds the generation, to cancel it, does not keep the model for it.
 void ModelHost::finished(Generation& generation) {
+  generation.run_.reset(), generation.session_.reset();
   --(generation.begun_ ? generation.model_->begun_ : generation.model_->waiting_);
   generation.model_.reset();
   generation.listener_.reset();
@@ -361,7 +371,10 @@ void ModelHost::step(SharedEngine& shared) {
   for (const std::shared_ptr<Generation>& g : shared.active)
     if (g->hurry_.exchange(false)) g->run_->answer_now();
   try {
-    shared.scheduler.step();
+    shared.scheduler.step([&] {
+      for (const std::shared_ptr<Generation>& g : shared.active)
+        if (g->run_->done() && !g->told_) tell(*g);
+    });
   } catch (...) {  // of the forward itself, such as memory: it belongs to nobody alone
     fail_all(shared, std::current_exception());
   }
@@ -386,22 +399,16 @@ void ModelHost::collect(SharedEngine& shared) {
       ++at;
       continue;
     }
-    try {
-      Answer answer = g.run_->take();
-      let_go(g);
-      g.listener_->on_done(std::move(answer));
-      finished(g);
-    } catch (...) {
-      fail(g, std::current_exception());
-    }
+    if (!g.told_) tell(g);
+    finished(g);
     at = shared.active.erase(at);
   }
 }
 
 void ModelHost::fail(Generation& generation, std::exception_ptr error) {
-  let_go(generation);
+  generation.places_.reset();
   try {
-    generation.listener_->on_failed(std::move(error));
+    if (!generation.told_) generation.listener_->on_failed(std::move(error));
   } catch (...) {  // nobody is left to be told
   }
   finished(generation);

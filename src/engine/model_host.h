@@ -74,7 +74,7 @@ class Generation {
   Places places_;
   std::atomic<bool> cancel_ = false, hurry_ = false;
   // ---- of the compute thread
-  bool begun_ = false;
+  bool begun_ = false, told_ = false;  // told_: of its end
   std::optional<Session> session_;
   std::optional<AnswerRun> run_;
 };
@@ -208,7 +208,7 @@ class ModelHost {
   void collect(SharedEngine& shared);
   void fail(Generation& generation, std::exception_ptr error);
   void fail_all(SharedEngine& shared, const std::exception_ptr& error);
-  static void let_go(Generation& generation);
+  static void tell(Generation& generation);
   void finished(Generation& generation);
 
   const Options options_;

@@ -15,17 +15,22 @@ size_t Scheduler::waiting() const {
   return static_cast<size_t>(std::ranges::count_if(entries_, [](const Entry& e) { return !e.admitted; }));
 }
 
-bool Scheduler::step() {
-  settle_cancelled();
+bool Scheduler::step(const std::function<void()>& on_cancelled) {
+  settle_cancelled(on_cancelled);
   if (remove_done()) return true;  // their pages may go back before anybody asks for one
-  const bool worked = run_forward();
+  const bool worked = run_forward(on_cancelled);
   remove_done();
   return worked;
 }
 
-void Scheduler::settle_cancelled() {
-  for (const Entry& e : entries_)
-    if (!e.running->done() && e.running->cancelled()) e.running->on_cancelled();
+void Scheduler::settle_cancelled(const std::function<void()>& on_cancelled) {
+  bool any = false;
+  for (const Entry& e : entries_) {
+    if (e.running->done() || !e.running->cancelled()) continue;
+    e.running->on_cancelled();
+    any = true;
+  }
+  if (any && on_cancelled) on_cancelled();
 }
 
 bool Scheduler::remove_done() {
@@ -216,16 +221,21 @@ void Scheduler::lay_rows() {
   }
 }
 
-bool Scheduler::mostly_cancelled() const {
-  size_t rows = 0, cancelled = 0;
+bool Scheduler::mostly_done() const {
+  size_t rows = 0, done = 0;
   for (const Part& p : parts_) {
     rows += p.rows();
-    if (p.running->cancelled()) cancelled += p.rows();
+    if (p.running->done()) done += p.rows();
   }
-  return 2 * cancelled > rows;
+  return 2 * done > rows;
 }
 
-bool Scheduler::run_forward() {
+/// Whether the step gives the sequence a token.
+bool Scheduler::draws(const Part& part) {
+  return part.complete() && !part.running->wants_hidden() && !part.running->done();
+}
+
+bool Scheduler::run_forward(const std::function<void()>& on_cancelled) {
   parts_.clear();
   if (entries_.empty()) return false;
   admit();
@@ -244,7 +254,10 @@ bool Scheduler::run_forward() {
   lay_rows();
   Context ctx = engine_.context();
   ctx.adapter_rows = adapter_rows_;
-  const std::function<bool()> stop = [this] { return mostly_cancelled(); };
+  const std::function<bool()> stop = [&] {
+    settle_cancelled(on_cancelled);
+    return mostly_done();
+  };
   ctx.stop = &stop;
   const Tensor hidden =
       engine_.model().forward(ctx, {view_of_ids(ids_), {}, view_of_ids(positions_), rows_}, engine_.kv_layout());
@@ -283,10 +296,10 @@ void Scheduler::hand_out_prompt(const Tensor& hidden, const Part& part) {
 /// Logits to the sequences that are complete; those of all rows that draw a token, in one product.
 void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
   for (const Part& p : parts_)
-    if (p.running->wants_prompt_logits()) hand_out_prompt(hidden, p);
+    if (!p.running->done() && p.running->wants_prompt_logits()) hand_out_prompt(hidden, p);
   wanted_rows_.clear();
   for (const Part& p : parts_)
-    for (size_t i = p.pending - 1; p.complete() && !p.running->wants_hidden() && i < p.rows(); ++i)
+    for (size_t i = p.pending - 1; draws(p) && i < p.rows(); ++i)
       wanted_rows_.push_back(static_cast<int32_t>(p.row + i));
   Tensor logits;
   if (!wanted_rows_.empty()) {
@@ -297,14 +310,15 @@ void Scheduler::hand_out(Context& ctx, const Tensor& hidden) {
   size_t row = 0;
   const size_t D = hidden.shape().back();
   for (Part& p : parts_) {
-    const bool complete = p.complete();
+    const bool complete = p.complete(), token = draws(p);
     p.running->session().kv().advance(p.pending);
+    if (p.running->done()) continue;  // cancelled on the way
     if (p.running->wants_hidden()) p.running->on_hidden({hidden.data<float>() + p.row * D, p.pending * D}, p.position);
     if (!complete) {
       p.running->on_prefill();
       continue;
     }
-    if (p.running->wants_hidden()) continue;
+    if (!token) continue;
     const size_t n = p.drafted + 1, V = logits.shape().back();
     verify(p, {logits.data<float>() + row * V, n * V});
     row += n;

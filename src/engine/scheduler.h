@@ -56,7 +56,7 @@ class Running {
   virtual int priority() const { return 0; }
   /// Nobody wants it any more: asked before every layer, for a forward that is mostly for such sequences stops.
   virtual bool cancelled() const { return false; }
-  /// It was cancelled: becomes done.
+  /// It was cancelled: becomes done. Until the step returns, the forward may still compute some of its tokens.
   virtual void on_cancelled() {}
 };
 
@@ -86,8 +86,10 @@ class Scheduler {
   size_t size() const { return entries_.size(); }
   size_t waiting() const;
   const SchedulerStats& stats() const { return stats_; }
-  /// One forward; sequences that are done leave. False: nothing was to do.
-  bool step();
+  /// One forward; sequences that are done leave. False: nothing was to do. `on_cancelled` is called, in the middle of
+  /// it too, whenever some became done for being cancelled, so that nobody need wait for the end of a step to hear of
+  /// it.
+  bool step(const std::function<void()>& on_cancelled = {});
 
  private:
   /// A sequence; they stand in the order of their ranks.
@@ -112,8 +114,8 @@ class Scheduler {
   static constexpr double kMostSlowdown = 1.6;  // of a step by prompts: the table of costs is of one machine
 
   bool remove_done();
-  void settle_cancelled();
-  bool run_forward();
+  void settle_cancelled(const std::function<void()>& on_cancelled);
+  bool run_forward(const std::function<void()>& on_cancelled);
   void admit();
   size_t pages_missing(Entry& entry) const;
   void take_tokens();
@@ -128,7 +130,8 @@ class Scheduler {
   void take_drafts();
   void lay_rows();
   void lay_adapter(Running& running, size_t row, size_t rows);
-  bool mostly_cancelled() const;
+  bool mostly_done() const;
+  static bool draws(const Part& part);
   void hand_out(Context& ctx, const Tensor& hidden);
   void hand_out_prompt(const Tensor& hidden, const Part& part);
   void verify(Part& part, std::span<const float> logits);

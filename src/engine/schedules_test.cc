@@ -47,6 +47,7 @@ class Sequence final : public Running {
   Session& session() override { return session_; }
   bool done() const override { return over_ || drawn() == request_.n; }
   void on_logits(std::span<const float> logits) override {
+    EXPECT_FALSE(over_) << "nothing is drawn for who has gone";
     logits_.insert(logits_.end(), logits.begin(), logits.end());
     session_.append(sampler_.draw(logits, static_cast<uint32_t>(session_.tokens().size())));
   }
@@ -73,6 +74,9 @@ class Sequence final : public Running {
   int priority() const override { return request_.priority; }
   bool cancelled() const override { return asked_++ >= request_.cancel_after; }
   void on_cancelled() override { over_ = true; }
+  void on_step() override { computing_ = true; }
+  void begin_step() { computing_ = false; }
+  bool left_while_computing() const { return over_ && computing_; }
 
   bool pool_full() const { return pool_full_; }
   const std::vector<TokenId>& tokens() const { return session_.tokens(); }
@@ -105,7 +109,7 @@ class Sequence final : public Running {
   std::vector<float> logits_, of_prompt_;
   size_t prompt_known_ = 0;
   std::vector<Draft> drafts_;
-  bool over_ = false, pool_full_ = false;
+  bool over_ = false, pool_full_ = false, computing_ = false;
   mutable size_t asked_ = 0;
 };
 
@@ -205,7 +209,13 @@ class Schedules : public ::testing::TestWithParam<const char*> {
           scheduler.add(*running[i]);
         }
       }
-      scheduler.step();
+      for (const auto& sequence : running)
+        if (sequence) sequence->begin_step();
+      bool left = false;
+      const size_t stopped = scheduler.stats().stopped_forwards;
+      scheduler.step(
+          [&] { left = std::ranges::any_of(running, [](const auto& s) { return s && s->left_while_computing(); }); });
+      if (left && scheduler.stats().stopped_forwards == stopped) ++left_;
       for (const auto& sequence : running)
         if (sequence && sequence->done()) sequence->session().release();
     }
@@ -222,7 +232,7 @@ class Schedules : public ::testing::TestWithParam<const char*> {
   std::vector<std::unique_ptr<Engine>> alone_;  // by adapter
   std::vector<std::unique_ptr<Engine>> engines_;
   std::vector<std::vector<std::shared_ptr<const SequenceAdapter>>> adapters_;  // of each engine
-  size_t preemptions_ = 0, stopped_ = 0, shared_ = 0;
+  size_t preemptions_ = 0, stopped_ = 0, left_ = 0, shared_ = 0;
 };
 
 TEST_P(Schedules, EqualEachSequenceAlone) {
@@ -231,6 +241,7 @@ TEST_P(Schedules, EqualEachSequenceAlone) {
   if (n < 50) return;
   EXPECT_GT(preemptions_, n / 20) << "the schedules are hard enough";
   EXPECT_GT(stopped_, n / 20);
+  EXPECT_GT(left_, n / 20) << "some go in the middle of a step that goes on for others";
   EXPECT_GT(shared_, n * 10);
 }
 INSTANTIATE_TEST_SUITE_P(Models, Schedules, ::testing::Values("qwen2", "v3"),
