@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 
 #include "base/clock.h"
 #include "base/thread_pool.h"
@@ -24,6 +23,7 @@
 #include "cli/progress.h"
 #include "cli/sanitize.h"
 #include "cli/tokenizer_source.h"
+#include "engine/memory.h"
 #include "engine/replay.h"
 #include "engine/token_work.h"
 #include "quant/synthetic.h"
@@ -49,14 +49,6 @@ std::filesystem::path quality_text(const BenchCommand& command) {
     if (std::filesystem::exists(path)) return path;
   }
   throw UsageError("--quality: expected --text FILE: no data/text/wikitext-2-raw-test.txt in $FATHOM_SHARED");
-}
-
-/// The most that was ever resident, in bytes; 0: unknown.
-uint64_t peak_resident_bytes() {
-  std::ifstream in("/proc/self/status");
-  for (std::string word; in >> word;)
-    if (uint64_t kib = 0; word == "VmHWM:" && in >> kib) return kib * 1024;
-  return 0;
 }
 
 std::vector<BenchResult> cases_of(const BenchCommand& command) {
@@ -178,7 +170,7 @@ class Bench {
   }
 
   void take_memory() {
-    const uint64_t peak = peak_resident_bytes();
+    const uint64_t peak = peak_resident_memory_bytes();
     report_.peak_memory_bytes = peak > report_.probe_bytes ? peak - report_.probe_bytes : 0;
   }
 

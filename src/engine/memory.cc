@@ -126,6 +126,9 @@ uint64_t available_memory_bytes() {
   return available;
 }
 
+uint64_t resident_memory_bytes() { return keyed_number("/proc/self/status", "VmRSS:") * 1024; }
+uint64_t peak_resident_memory_bytes() { return keyed_number("/proc/self/status", "VmHWM:") * 1024; }
+
 std::string gib(uint64_t bytes) {
   std::ostringstream out;
   out.precision(2);

@@ -42,6 +42,10 @@ uint64_t pages_that_fit(const MemoryNeeds& needs, uint64_t available);
 /// Memory that this process can still take: MemAvailable, and the cgroup's limit where there is one.
 uint64_t available_memory_bytes();
 
+/// Memory that this process holds now, and the most that it has held so far; 0: unknown.
+uint64_t resident_memory_bytes();
+uint64_t peak_resident_memory_bytes();
+
 /// "1.25 GiB"
 std::string gib(uint64_t bytes);
 

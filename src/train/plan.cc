@@ -56,16 +56,17 @@ uint64_t teacher_memory(const ModelConfig& c, uint64_t weight_bytes, uint64_t ro
   return weight_bytes + pages + 4 * rows * (largest + 2 * c.hidden_size);
 }
 
-uint64_t require_memory(const TrainingMemory& memory, uint64_t rows, const char* what) {
+MemoryPlan require_memory(const TrainingMemory& memory, uint64_t rows, const char* what) {
   const uint64_t available = available_memory_bytes(),
-                 to_come = memory.total() - memory.optimizer - memory.parameters / 3;
+                 to_come = memory.total() - memory.parameters / 3;  // moments are zeros that nobody has written yet
   if (to_come > available)
     throw ResourceError(cat(what, ": expected ", gib(to_come), " of free memory (", gib(memory.activations),
                             " of it for the activations of ", rows, " tokens",
                             memory.teacher ? cat(", ", gib(memory.teacher), " for the teacher") : "", "), found ",
                             gib(available),
                             "; fewer sequences at a time, a shorter context and recomputation take less"));
-  return available;
+  const uint64_t held = resident_memory_bytes();
+  return {held + to_come, held + available};
 }
 
 double training_operations(const Model& model, uint64_t rows, uint64_t length, bool frozen) {

@@ -24,9 +24,15 @@ TrainingMemory training_memory(const ModelConfig& config, uint64_t trained, cons
 /// A teacher's weights, cache and one layer of its forward over `rows` tokens, in bytes.
 uint64_t teacher_memory(const ModelConfig& config, uint64_t weight_bytes, uint64_t rows);
 
-/// Throws ResourceError with the numbers, for `what`, where what is still to be allocated (all but the masters and the
-/// optimizer's state) is more than the available memory. Returns the available memory.
-uint64_t require_memory(const TrainingMemory& memory, uint64_t rows, const char* what);
+/// In bytes.
+struct MemoryPlan {
+  uint64_t total = 0;      ///< what the process holds now, and what is still to come
+  uint64_t available = 0;  ///< what it holds now, and what is free
+};
+
+/// Throws ResourceError with the numbers, for `what`, where what is still to come (all but the masters, which are
+/// there) is more than the available memory.
+MemoryPlan require_memory(const TrainingMemory& memory, uint64_t rows, const char* what);
 
 /// Multiply-adds, each counted as two operations, of forward and both backwards of `rows` tokens: 6 a token for each
 /// weight of a matrix that it passes (4 where the model is frozen), and attention over sequences of `length`.

@@ -101,12 +101,12 @@ class Reinforcement {
                  together = options_.micro_batch ? std::min(options_.micro_batch, update) : update;
     const uint64_t rows = together * std::min(run_.context(), problems_.prompt(0).size() + options_.max_tokens);
     const TrainingMemory memory = training_memory(config, trained, recipe_, rows);
-    const uint64_t available = require_memory(memory, rows, "training");
+    const MemoryPlan needs = require_memory(memory, rows, "training");
     const Clock::time_point start = Clock::now();
     draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
     TrainPlan plan{.parameters = trained,
-                   .memory_bytes = memory.total(),
-                   .available_bytes = available,
+                   .memory_bytes = needs.total,
+                   .available_bytes = needs.available,
                    .step_s = 2 * seconds_since(start),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),

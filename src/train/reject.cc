@@ -148,8 +148,9 @@ class Rejection {
   void plan() {
     const EngineInfo& info = engine_->info();
     const uint64_t pool = engine_->pool().max_pages() * engine_->kv_layout().page_bytes;
-    TrainPlan plan{.memory_bytes = info.weight_bytes + pool,
-                   .available_bytes = available_memory_bytes() + info.weight_bytes,
+    const uint64_t held = resident_memory_bytes();
+    TrainPlan plan{.memory_bytes = held + pool,
+                   .available_bytes = held + available_memory_bytes(),
                    .first_step = static_cast<int64_t>(progress_.trainer.step),
                    .steps = static_cast<int64_t>(total_)};
     plan.what = cat("reject ", engine_->config().model_type, " (", name(info.profile), "), ",

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "engine/memory.h"
 #include "train/data.h"
 #include "train/distill.h"
 #include "train/forward.h"
@@ -84,9 +85,10 @@ class Trainer {
     const RunState& state = run_.state();
     TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
     if (distillation_) memory.teacher = distillation_->memory_bytes(most_rows);
+    const MemoryPlan needs = require_memory(memory, most_rows, "training");
     TrainPlan plan{.parameters = state.trained_count(),
-                   .memory_bytes = memory.total(),
-                   .available_bytes = require_memory(memory, most_rows, "training"),
+                   .memory_bytes = needs.total,
+                   .available_bytes = needs.available,
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
                    .first_step = static_cast<int64_t>(run_.state().progress().step),
                    .steps = recipe_.train.steps};
@@ -107,6 +109,8 @@ class Trainer {
     Gradients gradients;
     pass(model, parts.front(), count_targets(batch), batch.size(), &gradients, unused, {});
     plan.step_s += seconds_since(start) * static_cast<double>(parts.size());
+    // What it took is known now; an update takes the optimizer's state beside it.
+    plan.memory_bytes = std::max(plan.memory_bytes, peak_resident_memory_bytes() + memory.optimizer);
     run_.listener().on_plan(plan);
   }
 
