@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Installs other people's clients of the server, in fixed versions, into build/clients: python (a venv) and node_modules.
-One call of pip and one of npm; what is there already is not fetched again. `--all` adds the heavy ones, for tests by hand.
+One call of pip and one of npm; what is there already is not fetched again.
 Exits 0 also where a registry cannot be reached: a line says so, and the tests of its clients are skips."""
 import json
 import pathlib
@@ -11,8 +11,7 @@ import sys
 CLIENTS = pathlib.Path(__file__).resolve().parents[2] / "build" / "clients"
 PYTHON = CLIENTS / "python" / "bin" / "python"
 PYPI = ["openai==3.57.0", "anthropic==2.14.0", "ollama==0.6.3", "langchain-openai==1.7.4", "langchain-deepseek==1.1.1",
-        "pydantic==2.14.4"]
-PYPI_HEAVY = ["litellm==1.110.2"]  # 290 MB, with what it needs
+        "litellm==1.110.2", "pydantic==2.14.4"]
 NPM = {"openai": "6.49.0", "ai": "6.0.326", "@ai-sdk/openai": "3.0.141", "@ai-sdk/openai-compatible": "2.0.92",
        "@ai-sdk/deepseek": "2.0.69", "zod": "4.6.7"}
 PATIENCE_S = 900
@@ -39,14 +38,13 @@ def once(name, wanted, install):
     return failed
 
 
-def install_python(heavy=False):
+def install_python():
     """The packages from PyPI. Returns '' or why they are not there."""
     CLIENTS.mkdir(parents=True, exist_ok=True)
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--retries", "1", "--timeout", "30"]
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile", "--retries", "1", "--timeout", "30"]
     make = lambda: ("" if PYTHON.exists() else run("venv", [sys.executable, "-m", "venv", str(CLIENTS / "python")])) or \
         run("pip", [*pip, *PYPI])
-    return once("python", PYPI, make) or (once("heavy", [PYPI, PYPI_HEAVY], lambda: run("pip", [*pip, *PYPI, *PYPI_HEAVY]))
-                                          if heavy else "")
+    return once("python", PYPI, make)
 
 
 def install_node():
@@ -59,6 +57,6 @@ def install_node():
 
 
 if __name__ == "__main__":
-    for failed in (install_python("--all" in sys.argv[1:]), install_node()):
+    for failed in (install_python(), install_node()):
         if failed:
             print(f"not installed: {failed}")
