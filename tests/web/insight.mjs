@@ -87,9 +87,14 @@ test('ten thousand tokens: only those that are seen are drawn', async () => {
   const drawn = () => page.locator('.token-text .token').count();
   assert.ok(await drawn() < 4000);
   await page.getByRole('listbox').focus();
+  await page.locator('.token-text .token').nth(30).hover();  // a pointer that rests there chooses nothing when the text scrolls
+  await page.locator('.token[data-i="30"][aria-selected=true]').waitFor();
   await page.keyboard.press('End');
   await page.locator('.token[data-i="9999"][aria-selected=true]').waitFor();
   await page.waitForFunction(() => document.querySelectorAll('.token-text .token').length < 4000);
+  assert.equal(await page.locator('.token[aria-selected=true]').getAttribute('data-i'), '9999');
+  await page.locator('.token-text .token:visible').nth(-40).hover();  // one that moves does
+  await page.waitForFunction(() => document.querySelector('.token[aria-selected=true]')?.dataset.i !== '9999');
 });
 
 test('a long prompt shows how far it is read', async () => {
