@@ -5,7 +5,7 @@ those of a run that was left alone, bit for bit.
   tools/kill_training.py [--kills 1000] [--seed 1]
 
 Runs of 60 steps that save every 5, of a llama and of a V3-shaped model with an average of the weights. Prints how many
-kills fell where; exits with 1 at the first difference. ./test kills at a few fixed points (tests/e2e/train.py).
+kills fell where, after Ctrl-C too; exits with 1 at the first difference. ./test kills at a few fixed points (tests/e2e/train.py).
 """
 import argparse
 import collections
@@ -54,31 +54,37 @@ def main():
             sys.exit(f"{name}: the run that is left alone failed")
         seconds[name], whole[name] = time.monotonic() - begun, weights(folder / name)
     killed, runs, reached = 0, 0, collections.Counter()
-    while killed < options.kills:
-        name = ("llama", "v3")[runs % 2]
-        (folder / "config.json").write_text(json.dumps(CONFIG if name == "llama" else V3))
-        run = folder / f"{name}-{runs}"
-        process = start((folder / "recipe.toml", "--out", run), folder)
-        while True:
-            time.sleep(draw.uniform(0, 0.6 * seconds[name]))
-            if process.poll() is not None:
-                break
-            process.kill()
-            process.wait()
-            killed += 1
-            steps = [path.name for path in (run / "checkpoints").glob("step-*")] if run.exists() else []
-            reached["before the first checkpoint" if not steps else "while one was written"
-                    if any(step.endswith(".writing") for step in steps) else "between checkpoints"] += 1
-            again = ("--resume", run) if (run / "recipe.toml").exists() else (folder / "recipe.toml", "--out", run)
-            process = start(again, folder)
-        if process.returncode != 0:
-            sys.exit(f"{run}: ended with {process.returncode} after {killed} kills")
-        if weights(run) != whole[name]:
-            sys.exit(f"{run}: other weights after {killed} kills (kept in {folder})")
-        shutil.rmtree(run)
-        runs += 1
-        if sys.stderr.isatty():
-            print(f"\r{killed} kills, {runs} runs", end="", file=sys.stderr)
+    process = None
+    try:
+        while killed < options.kills:
+            name = ("llama", "v3")[runs % 2]
+            (folder / "config.json").write_text(json.dumps(CONFIG if name == "llama" else V3))
+            run = folder / f"{name}-{runs}"
+            process = start((folder / "recipe.toml", "--out", run), folder)
+            while True:
+                time.sleep(draw.uniform(0, 0.6 * seconds[name]))
+                if process.poll() is not None:
+                    break
+                process.kill()
+                process.wait()
+                killed += 1
+                steps = [path.name for path in (run / "checkpoints").glob("step-*")] if run.exists() else []
+                reached["before the first checkpoint" if not steps else "while one was written"
+                        if any(step.endswith(".writing") for step in steps) else "between checkpoints"] += 1
+                again = ("--resume", run) if (run / "recipe.toml").exists() else (folder / "recipe.toml", "--out", run)
+                process = start(again, folder)
+            if process.returncode != 0:
+                sys.exit(f"{run}: ended with {process.returncode} after {killed} kills")
+            if weights(run) != whole[name]:
+                sys.exit(f"{run}: other weights after {killed} kills (kept in {folder})")
+            shutil.rmtree(run)
+            runs += 1
+            if sys.stderr.isatty():
+                print(f"\r{killed} kills, {runs} runs", end="", file=sys.stderr)
+    except KeyboardInterrupt:
+        process.kill()
+        process.wait()
+        print(f"stopped after {killed} of {options.kills} kills", file=sys.stderr)
     shutil.rmtree(folder)
     print(f"{killed} kills in {runs} runs: the same weights and state in the end; "
           + ", ".join(f"{n} {where}" for where, n in sorted(reached.items())))
