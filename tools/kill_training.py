@@ -82,8 +82,9 @@ def main():
             if sys.stderr.isatty():
                 print(f"\r{killed} kills, {runs} runs", end="", file=sys.stderr)
     except KeyboardInterrupt:
-        process.kill()
-        process.wait()
+        if process:
+            process.kill()
+            process.wait()
         print(f"stopped after {killed} of {options.kills} kills", file=sys.stderr)
     shutil.rmtree(folder)
     print(f"{killed} kills in {runs} runs: the same weights and state in the end; "
