@@ -158,6 +158,10 @@ TEST(Plan, OperationsOfALlamaByHand) {
   const TrainingMemory plain = training_memory(masters.config(), masters.count(), recipe, 100);
   EXPECT_EQ(plain.parameters, 12 * masters.count());
   EXPECT_EQ(plain.optimizer, 8 * masters.count());
+  TrainingMemory resumed = plain;
+  resumed.resumed = true;  // 8 bytes of moments a number are read, not to come
+  EXPECT_EQ(plain.to_come() - resumed.to_come(), 8 * masters.count());
+  EXPECT_EQ(resumed.held(), 12 * masters.count());
   recipe.train.recompute = true;
   EXPECT_LT(training_memory(masters.config(), masters.count(), recipe, 100).activations, plain.activations);
 }

@@ -4,8 +4,8 @@
 // Fields, all optional but step; "so far" counts from the run's beginning, over all resumes:
 //   step, tokens (so far), seconds (so far), loss, validation_loss, mtp_loss, balance_loss, learning_rate,
 //   gradient_norm, tokens_per_second, peak_share (of the machine's matrix peak, 0 to 1), expert_load (largest over
-//   mean), reward, validation_reward, length (mean tokens of an answer), truncated (share), kl, entropy, clip_low,
-//   clip_high (shares of tokens), ratio_mean, ratio_max,
+//   mean), reward, validation_reward, length (mean tokens of an answer), drawn_per_second (tokens of answers, graded),
+//   truncated (share), kl, entropy, clip_low, clip_high (shares of tokens), ratio_mean, ratio_max,
 //   length_above, length_below (mean, of answers above and below their group's mean reward), equal_groups (share),
 //   verified_tokens (equal in sampler and trainer, bit for bit), preferred, validation_preferred (shares of pairs),
 //   margin, validation_margin (of dpo's rewards), cross_entropy (of distillation, whose loss is the divergence kl

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/memory.h"
-
 namespace fathom {
 namespace {
 
@@ -57,8 +55,7 @@ uint64_t teacher_memory(const ModelConfig& c, uint64_t weight_bytes, uint64_t ro
 }
 
 MemoryPlan require_memory(const TrainingMemory& memory, uint64_t rows, const char* what) {
-  const uint64_t available = available_memory_bytes(),
-                 to_come = memory.total() - memory.parameters / 3;  // moments are zeros that nobody has written yet
+  const uint64_t available = available_memory_bytes(), to_come = memory.to_come();
   if (to_come > available)
     throw ResourceError(cat(what, ": expected ", gib(to_come), " of free memory (", gib(memory.activations),
                             " of it for the activations of ", rows, " tokens",

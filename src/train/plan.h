@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/memory.h"
 #include "models/model.h"
 #include "train/recipe.h"
 
@@ -15,7 +16,13 @@ struct TrainingMemory {
   uint64_t activations = 0;  ///< of a micro-batch, what its backward needs, and the cache pages
   uint64_t logits = 0;       ///< of a tile of tokens
   uint64_t teacher = 0;      ///< of stage distill: its weights and forward, and what draws answers
-  uint64_t total() const { return parameters + optimizer + activations + logits + teacher; }
+  bool resumed = false;      ///< the optimizer's state was read, and is not zeros that nobody has written yet
+
+  /// What is there before the first step.
+  uint64_t held() const { return parameters / 3 + (resumed ? optimizer : 0); }
+  uint64_t to_come() const { return parameters + optimizer + activations + logits + teacher - held(); }
+  /// The most that the process held so far, a trial without an update behind it, and what an update adds.
+  uint64_t tried() const { return peak_resident_memory_bytes() + (resumed ? 0 : optimizer); }
 };
 
 /// `trained`: numbers that are trained; `rows`: tokens of a micro-batch.
@@ -30,8 +37,7 @@ struct MemoryPlan {
   uint64_t available = 0;  ///< what it holds now, and what is free
 };
 
-/// Throws ResourceError with the numbers, for `what`, where what is still to come (all but the masters, which are
-/// there) is more than the available memory.
+/// Throws ResourceError with the numbers, for `what`, where what is still to come is more than the available memory.
 MemoryPlan require_memory(const TrainingMemory& memory, uint64_t rows, const char* what);
 
 /// Multiply-adds, each counted as two operations, of forward and both backwards of `rows` tokens: 6 a token for each

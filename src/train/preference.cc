@@ -79,14 +79,14 @@ class Preferences {
     const ModelConfig& config = run_.state().model().masters.config();
     uint64_t rows = 0;
     for (size_t i = 0; i < n; ++i) rows += pairs[i].chosen.ids.size() + pairs[i].rejected.ids.size() - 2;
-    const TrainingMemory memory = training_memory(config, run_.state().trained_count(), recipe_, rows);
+    const TrainingMemory memory = run_.memory(rows);
     const MemoryPlan needs = require_memory(memory, rows, "training");
     const Clock::time_point start = Clock::now();
     Gradients gradients;
     PreferenceSums sums;
     pass(run_.state().snapshot(), {pairs.data(), n}, pairs.size(), &gradients, sums);
     TrainPlan plan{.parameters = run_.state().trained_count(),
-                   .memory_bytes = needs.total,
+                   .memory_bytes = std::max(needs.total, memory.tried()),
                    .available_bytes = needs.available,
                    .step_s = seconds_since(start) * static_cast<double>(pairs.size()) / static_cast<double>(n),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),

@@ -100,12 +100,12 @@ class Reinforcement {
     const size_t update = (options_.prompts * options_.group + options_.updates - 1) / options_.updates,
                  together = options_.micro_batch ? std::min(options_.micro_batch, update) : update;
     const uint64_t rows = together * std::min(run_.context(), problems_.prompt(0).size() + options_.max_tokens);
-    const TrainingMemory memory = training_memory(config, trained, recipe_, rows);
+    const TrainingMemory memory = run_.memory(rows);
     const MemoryPlan needs = require_memory(memory, rows, "training");
     const Clock::time_point start = Clock::now();
     draw_grpo_batch(*engine_, problems_, options_, run_.state().progress().step, run_.state().position());
     TrainPlan plan{.parameters = trained,
-                   .memory_bytes = needs.total,
+                   .memory_bytes = std::max(needs.total, memory.tried()),
                    .available_bytes = needs.available,
                    .step_s = 2 * seconds_since(start),
                    .peak_gop_s = run_.log().measure_peak(run_.threads()),
@@ -133,6 +133,7 @@ class Reinforcement {
     const uint64_t index = state.progress().step;
     TrainStep out{.step = static_cast<int64_t>(index) + 1, .steps = recipe_.train.steps};
     const GrpoBatch batch = draw_grpo_batch(*engine_, problems_, options_, index, state.position());
+    const double drawing_s = seconds_since(start);
     const GrpoLearned learned =
         learn_grpo(*engine_, batch, options_, reference_.get(), [&](Gradients& gradients, const GrpoSums& /*sums*/) {
           if (!run_.update(out, policy_, gradients, {})) return false;
@@ -147,7 +148,7 @@ class Reinforcement {
       reference_ = reference();
     }
     if (run_.sample_due(out.step)) run_.write_sample(out.step, sample_of(batch));
-    report(out, batch, learned, start);
+    report(out, batch, learned, start, drawing_s);
     return out;
   }
 
@@ -163,7 +164,8 @@ class Reinforcement {
     return out.empty() ? "no group had answers of different rewards\n" : out;
   }
 
-  void report(TrainStep& out, const GrpoBatch& batch, const GrpoLearned& learned, Clock::time_point start) {
+  void report(TrainStep& out, const GrpoBatch& batch, const GrpoLearned& learned, Clock::time_point start,
+              double drawing_s) {
     const GrpoDrawn& drawn = batch.drawn;
     const PolicySums& p = learned.policy;
     out.loss = p.loss;
@@ -173,6 +175,7 @@ class Reinforcement {
                  answers = static_cast<double>(std::max<size_t>(drawn.answers, 1));
     out.more = {{"reward", drawn.reward},
                 {"length", drawn.length},
+                {"drawn_per_second", static_cast<double>(drawn.answer_tokens) / drawing_s},
                 {"length_above", drawn.length_above},
                 {"length_below", drawn.length_below},
                 {"truncated", static_cast<double>(drawn.truncated) / answers},

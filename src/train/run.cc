@@ -49,6 +49,12 @@ size_t Run::context() const {
   return context;
 }
 
+TrainingMemory Run::memory(uint64_t rows) const {
+  TrainingMemory out = training_memory(state_.model().masters.config(), state_.trained_count(), recipe_, rows);
+  out.resumed = state_.progress().step != 0;
+  return out;
+}
+
 ForwardOptions Run::forward_options(const Snapshot& snapshot) const {
   const Profile profile = state_.model().profile;
   return {.profile = profile,

@@ -6,6 +6,7 @@
 
 #include "base/function_ref.h"
 #include "train/forward.h"
+#include "train/plan.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/run_state.h"
@@ -26,6 +27,8 @@ class Run {
   size_t threads() const { return threads_; }
   /// Of the recipe, at most the model's own. Throws Error beyond.
   size_t context() const;
+  /// What steps with micro-batches of `rows` tokens take.
+  TrainingMemory memory(uint64_t rows) const;
 
   /// How a snapshot's forward computes in this run.
   ForwardOptions forward_options(const Snapshot& snapshot) const;

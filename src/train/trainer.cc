@@ -83,7 +83,7 @@ class Trainer {
     for (const std::span<const Sample> part : micro_batches(batch, most()))
       most_rows = std::max(most_rows, draws ? part.size() * run_.context() : rows_of(part));
     const RunState& state = run_.state();
-    TrainingMemory memory = training_memory(masters.config(), state.trained_count(), recipe_, most_rows);
+    TrainingMemory memory = run_.memory(most_rows);
     if (distillation_) memory.teacher = distillation_->memory_bytes(most_rows);
     const MemoryPlan needs = require_memory(memory, most_rows, "training");
     TrainPlan plan{.parameters = state.trained_count(),
@@ -109,8 +109,7 @@ class Trainer {
     Gradients gradients;
     pass(model, parts.front(), count_targets(batch), batch.size(), &gradients, unused, {});
     plan.step_s += seconds_since(start) * static_cast<double>(parts.size());
-    // What it took is known now; an update takes the optimizer's state beside it.
-    plan.memory_bytes = std::max(plan.memory_bytes, peak_resident_memory_bytes() + memory.optimizer);
+    plan.memory_bytes = std::max(plan.memory_bytes, memory.tried());
     run_.listener().on_plan(plan);
   }
 
