@@ -38,6 +38,15 @@ consteval Twins twins() {
 }
 constexpr Twins kTwins = twins();
 
+/// How far ahead of itself a product fetches, as measured from memory (docs/performance.md). Near is best where a group
+/// is read in the order in which it lies; with two planes of codes in a block of 256 the second one lies further off.
+template <DType type>
+consteval size_t bytes_ahead(int rows) {
+  if (rows > 2 || type == DType::kIQ4_NL || type == DType::kIQ4_XS) return 3072;
+  if (simd::has_sub_blocks<type>() && simd::planes<type>().high_bits != 0) return 3072;
+  return type == DType::kQ8_0 ? 768 : 1280;
+}
+
 /// R rows of activations times H halves (8 rows each) of a panel, from half kFirst on.
 template <DType type, int R, int H, int kFirst>
 struct Few {
@@ -48,7 +57,7 @@ struct Few {
   static constexpr size_t kRows = 8 * kFirst;
   static constexpr int kSteps = kTraits.sub_block / 4;
   static constexpr int kGroup = kTraits.pair_sums < kSteps ? kTraits.pair_sums : kSteps;
-  static constexpr size_t kAhead = 3072;  // bytes
+  static constexpr size_t kAhead = bytes_ahead<type>(R);
   using Sums = __m256i[H][R];
   using Chains = __m256 (&)[H][R];
 
