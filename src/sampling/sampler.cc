@@ -1,6 +1,8 @@
 #include "sampling/sampler.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -51,13 +53,18 @@ Workspace& workspace_of_thread() {
 
 /// x = logits as double. Throws Error on NaN and +infinity: the model or its file is broken, no token can be trusted.
 void load_logits(std::vector<double>& x, std::span<const float> logits, uint32_t position) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   x.resize(logits.size());
+  bool usable = true;
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (!(logits[i] < std::numeric_limits<float>::infinity())) [[unlikely]]
-      throw Error(cat("logits for position ", position, ": expected finite numbers or -inf, found ", logits[i],
-                      " for token ", i, " of ", logits.size()));
+    usable &= logits[i] < kInfinity;
     x[i] = logits[i];
   }
+  if (usable) [[likely]]
+    return;
+  const auto bad = std::find_if(logits.begin(), logits.end(), [](float l) { return !(l < kInfinity); });
+  throw Error(cat("logits for position ", position, ": expected finite numbers or -inf, found ", *bad, " for token ",
+                  bad - logits.begin(), " of ", logits.size()));
 }
 
 void apply_mask(std::vector<double>& x, TokenMask mask) {
@@ -67,7 +74,13 @@ void apply_mask(std::vector<double>& x, TokenMask mask) {
 
 /// The first index of the largest value. Throws Error if all are -infinity.
 size_t index_of_largest(const std::vector<double>& x, uint32_t position) {
-  const size_t best = static_cast<size_t>(std::max_element(x.begin(), x.end()) - x.begin());
+  double maxima[8];  // side by side, since each waits for the one before
+  std::fill(std::begin(maxima), std::end(maxima), kNever);
+  for (size_t i = 0; i < x.size() / 8 * 8; i += 8)
+    for (size_t j = 0; j < 8; ++j) maxima[j] = maxima[j] < x[i + j] ? x[i + j] : maxima[j];
+  double largest = *std::max_element(std::begin(maxima), std::end(maxima));
+  for (size_t i = x.size() / 8 * 8; i < x.size(); ++i) largest = std::max(largest, x[i]);
+  const size_t best = static_cast<size_t>(std::find(x.begin(), x.end(), largest) - x.begin());
   if (x[best] == kNever)
     throw Error(cat("logits for position ", position, ": expected a token that is allowed, found all ", x.size(),
                     " excluded by grammar, bias or the model"));
@@ -78,8 +91,6 @@ void keep_top_k(Workspace& w, size_t k) {
   select_top(std::span<const double>(w.x), k, w.ranked);
   if (w.ranked.size() == k) w.keep_through(w.ranked.back());  // else fewer than k are possible at all
 }
-
-double sum(const std::vector<double>& weights) { return std::accumulate(weights.begin(), weights.end(), 0.0); }
 
 /// A weight in units of 2^-40: sums of integers do not depend on their order, so top-p can select instead of sorting.
 /// kLargestVocabulary weights of at most 1 sum to 2^62.
@@ -121,15 +132,13 @@ void keep_min_p(Workspace& w, double min_p) {
   w.keep_if([&](size_t i) { return w.weights[i] >= min_p; });  // the largest weight is exactly 1
 }
 
-/// The first id, ascending, whose running sum exceeds u * total; u < 1 makes sure that there is one.
-TokenId pick(const Workspace& w, double u) {
-  const double target = u * sum(w.weights);
-  double reached = 0;
-  for (size_t i = 0; i < w.ids.size(); ++i) {
-    reached += w.weights[i];
-    if (reached > target) return w.ids[i];
-  }
-  fail("sampler: the running sum never passed u * total");
+/// The first id, ascending, whose running sum exceeds u * total; u < 1 makes sure that there is one. The weights become
+/// their running sums.
+TokenId pick(Workspace& w, double u) {
+  std::partial_sum(w.weights.begin(), w.weights.end(), w.weights.begin());
+  const auto past = std::upper_bound(w.weights.begin(), w.weights.end(), u * w.weights.back());
+  check(past != w.weights.end(), "the running sum passes u * total");
+  return w.ids[static_cast<size_t>(past - w.weights.begin())];
 }
 
 }  // namespace
@@ -166,7 +175,8 @@ TokenId Sampler::draw(std::span<const float> logits, uint32_t position, TokenMas
   const size_t best = index_of_largest(w.x, position);
   if (params_.temperature == 0) return static_cast<TokenId>(best);
 
-  for (double& x : w.x) x /= params_.temperature;
+  if (params_.temperature != 1)
+    for (double& x : w.x) x /= params_.temperature;
   const double largest = w.x[best];
   w.weights.clear();
   w.ids.resize(vocab_size_);
