@@ -1,7 +1,6 @@
 // exp in double by a fixed list of operations: no libm, no fma, so a weight has the same bits on every machine and the
 // same seed draws the same token everywhere (spec/numerics.md 7). Used by sampler.cc. Pure functions.
 #pragma once
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,6 +10,7 @@ namespace fathom {
 ///   x = k ln 2 + r, |r| <= ln 2 / 2, ln 2 split in two so that k times its high part is exact (Cody and Waite);
 ///   e^r = 1 + (r + r^2 Q(r)), Taylor's series to r^13: its rest is below 2^-57. exp(0) is exactly 1.
 /// D is double or a vector of them, W the unsigned words of the same shape: each lane has the bits of the scalar.
+/// Always inline, without calls: a function that returns a vector would return it otherwise than a caller with AVX expects.
 template <class D = double, class W = uint64_t>
 [[gnu::always_inline]] inline D fixed_exp(D x) {
   constexpr double kLog2E = 0x1.71547652b82fep+0, kRound = 0x1.8p52;
@@ -32,8 +32,8 @@ template <class D = double, class W = uint64_t>
   q = q * r + 1.0 / 6;
   q = q * r + 1.0 / 2;
   const D fraction = 1 + (r + r * r * q);
-  const W exponent = std::bit_cast<W>(shifted) + 1023;  // mod 2^12 this is k + 1023: kRound ends in zeros
-  const D y = fraction * std::bit_cast<D>(exponent << 52);
+  const W exponent = __builtin_bit_cast(W, shifted) + 1023;  // mod 2^12 this is k + 1023: kRound ends in zeros
+  const D y = fraction * __builtin_bit_cast(D, exponent << 52);
   return x < lowest ? zero : y;
 }
 
