@@ -10,7 +10,7 @@ namespace fathom {
 ///   x = k ln 2 + r, |r| <= ln 2 / 2, ln 2 split in two so that k times its high part is exact (Cody and Waite);
 ///   e^r = 1 + (r + r^2 Q(r)), Taylor's series to r^13: its rest is below 2^-57. exp(0) is exactly 1.
 /// D is double or a vector of them, W the unsigned words of the same shape: each lane has the bits of the scalar.
-/// Always inline, without calls: a function that returns a vector would return it otherwise than a caller with AVX expects.
+/// Always inline, without calls: whoever has AVX expects a vector elsewhere than a function without it returns it.
 template <class D = double, class W = uint64_t>
 [[gnu::always_inline]] inline D fixed_exp(D x) {
   constexpr double kLog2E = 0x1.71547652b82fep+0, kRound = 0x1.8p52;
