@@ -208,6 +208,8 @@ class Train(unittest.TestCase):
         self.assertEqual(len(lines), 6)
         for line in lines:
             self.assertGreater(line["verified_tokens"], 0)
+            drawing = line["verified_tokens"] / line["drawn_per_second"]  # seconds, a part of all those so far
+            self.assertTrue(0 < drawing < line["seconds"], line)
             self.assertTrue(0 <= line["reward"] <= 1)
         self.assertIn("validation_reward", lines[-1])
         process = self.start(self.folder / "recipe.toml", "--out", self.folder / "killed")
