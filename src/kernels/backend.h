@@ -72,6 +72,9 @@ struct LinearBackward {
   Tensor dx;  ///< undefined: the input needs no gradient
   size_t dx_offset = 0, dx_stride = 0;
   Tensor dw;  ///< [O, K]; undefined: the weight is frozen
+  /// Empty: in f32. Else operands are rounded to bf16 and multiplied in pairs, of outputs for dx, of rows for dw; those
+  /// restart behind each of these rows, ascending, the last T: the ends of the sequences (spec/numerics.md 8).
+  std::span<const uint32_t> sequence_ends;
 };
 
 struct AttentionShape {

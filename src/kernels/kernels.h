@@ -62,7 +62,7 @@ struct KvPages {
 
 struct Kernels {
   const char* name;  ///< "ref", "avx2", "avx512", "neon"
-  bool has_bf16;     ///< whether linear_bf16 may be called: ref emulates the unit, others need it
+  bool has_bf16;  ///< whether the entries *_bf16 may be called (null where not): ref emulates the unit, others need it
 
   // ---- products. y[t * y_stride + o] for the outputs o < O of panels [panel_begin, panel_end), t < T; nothing else is
   // written.
@@ -131,6 +131,14 @@ struct Kernels {
   /// multiple of kBackwardSlice. scratch: kBackwardScratch floats.
   void (*linear_backward_input)(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
                                 const float* dy, size_t dy_stride, size_t T, float* scratch);
+  /// The same of bf16 pairs, a dword each, the even one in the low half; p the pairs of k, each one step of
+  /// linear_bf16: c[m, n] = chain over p ascending of c[m, n] + a[m, 2p + 1] b[2p + 1, n] + a[m, 2p] b[2p, n].
+  void (*multiply_add_bf16)(float* c, size_t c_stride, const uint32_t* a, size_t a_row, size_t a_col, const uint32_t* b,
+                            size_t b_stride, size_t M, size_t N, size_t P);
+  /// The same with w rounded to bf16; dy pairs of outputs, ceil(O / 2) a row, an odd end padded with 0. scratch:
+  /// kBackwardScratch / 2 dwords.
+  void (*linear_backward_input_bf16)(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                                     const uint32_t* dy, size_t dy_stride, size_t T, uint32_t* scratch);
   /// One row: dx = (p * (dp - sum)) * scale, sum the row sum of p * dp by fma. dx may be dp.
   void (*softmax_backward)(float* dx, const float* p, const float* dp, size_t n, float scale);
   /// dx += r * (w * dy - ((x * r) * r) * mean), mean the row sum of fma(w * dy, x, s) divided by D; r as in rms_norm,

@@ -9,8 +9,19 @@ bool is_trained(const Context& ctx, const Weight& w) {
   return w.dtype() == DType::kF32 || w.dtype() == DType::kF64 || w.dtype() == DType::kBF16;
 }
 
-LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x,
-                           Gradients& grads) {
+std::vector<uint32_t> sequence_ends(const Context& ctx, const Weight& w, size_t rows) {
+  const bool pairs = linear_form(ctx.profile, w.dtype()) == LinearForm::kBF16 && !w.always_exact &&
+                     w.dtype() != DType::kF64 && info(w.dtype()).block_size == 1;
+  std::vector<uint32_t> ends;
+  if (!pairs || rows == 0) return ends;
+  if (!ctx.training) return {static_cast<uint32_t>(rows)};
+  for (const SequenceRows& s : ctx.training->rows) ends.push_back(static_cast<uint32_t>(s.row + s.rows));
+  check(!ends.empty() && ends.back() == rows, "the sequences of the forward are all rows");
+  return ends;
+}
+
+LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads,
+                           std::span<const uint32_t> sequence_ends) {
   return {.w = &w,
           .T = T,
           .dy = dy,
@@ -19,7 +30,8 @@ LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor
           .x_stride = w.K(),
           .dx = grads.of(x),
           .dx_stride = w.K(),
-          .dw = trained ? grads.of(w) : Tensor()};
+          .dw = trained ? grads.of(w) : Tensor(),
+          .sequence_ends = sequence_ends};
 }
 
 namespace {
@@ -33,36 +45,39 @@ void check_use(const Tensor& x, const LinearUse& use) {
 void record(Context& ctx, const Tensor& y, const Tensor& x, const LinearUse& use) {
   // The bias is kept by its handle; weights belong to a snapshot that outlives the step.
   const Tensor bias = use.bias ? *use.bias : Tensor();
-  ctx.tape->record(y, [x, bias, w = use.w, trained = is_trained(ctx, *use.w), &backend = ctx.backend](
-                          const Tensor& dy, Gradients& grads) {
-    const LinearBackward task = backward_of(*w, trained, x.rows(), dy, x, grads);
-    backend.linear_backward({&task, 1});
-    if (bias.defined()) backend.add_bias_backward(grads.of(bias), dy);
-  });
+  ctx.tape->record(y,
+                   [x, bias, w = use.w, trained = is_trained(ctx, *use.w), ends = sequence_ends(ctx, *use.w, x.rows()),
+                    &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+                     const LinearBackward task = backward_of(*w, trained, x.rows(), dy, x, grads, ends);
+                     backend.linear_backward({&task, 1});
+                     if (bias.defined()) backend.add_bias_backward(grads.of(bias), dy);
+                   });
 }
 
 void record_heads(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offset, std::span<const Weight> w,
                   const Tensor& columns) {
-  ctx.tape->record(y, [x, x_offset, w, columns, trained = is_trained(ctx, w[0]), &backend = ctx.backend](
-                          const Tensor& dy, Gradients& grads) {
-    const size_t heads = w.size(), T = x.rows(), K = w[0].K();
-    const size_t x_head_dim = x.shape().back() / heads, y_head_dim = dy.shape().back() / heads;
-    std::vector<LinearBackward> tasks;
-    for (size_t h = 0; h < heads; ++h)
-      tasks.push_back({.w = &w[h],
-                       .T = T,
-                       .dy = dy,
-                       .dy_offset = h * y_head_dim,
-                       .dy_stride = heads * y_head_dim,
-                       .x = columns,
-                       .x_offset = h * T * K,
-                       .x_stride = K,
-                       .dx = grads.of(x),
-                       .dx_offset = h * x_head_dim + x_offset,
-                       .dx_stride = heads * x_head_dim,
-                       .dw = trained ? grads.of(w[h]) : Tensor()});
-    backend.linear_backward(tasks);
-  });
+  ctx.tape->record(y,
+                   [x, x_offset, w, columns, trained = is_trained(ctx, w[0]), ends = sequence_ends(ctx, w[0], x.rows()),
+                    &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+                     const size_t heads = w.size(), T = x.rows(), K = w[0].K();
+                     const size_t x_head_dim = x.shape().back() / heads, y_head_dim = dy.shape().back() / heads;
+                     std::vector<LinearBackward> tasks;
+                     for (size_t h = 0; h < heads; ++h)
+                       tasks.push_back({.w = &w[h],
+                                        .T = T,
+                                        .dy = dy,
+                                        .dy_offset = h * y_head_dim,
+                                        .dy_stride = heads * y_head_dim,
+                                        .x = columns,
+                                        .x_offset = h * T * K,
+                                        .x_stride = K,
+                                        .dx = grads.of(x),
+                                        .dx_offset = h * x_head_dim + x_offset,
+                                        .dx_stride = heads * x_head_dim,
+                                        .dw = trained ? grads.of(w[h]) : Tensor(),
+                                        .sequence_ends = ends});
+                     backend.linear_backward(tasks);
+                   });
 }
 
 void compute(Context& ctx, const LinearInput& x, std::span<const LinearUse> uses, std::span<Tensor> ys,

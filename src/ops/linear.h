@@ -45,8 +45,12 @@ void head_linears(Context& ctx, const Tensor& y, const Tensor& x, size_t x_offse
 
 /// Whether training gives w a gradient: plain floats, not quantised types, and nothing beside an adapter.
 bool is_trained(const Context& ctx, const Weight& w);
+/// LinearBackward::sequence_ends for products with w of all `rows` rows of the forward that runs: the ends of its
+/// sequences in profile bf16; empty where the backward is f32, also for quantised types, which pass their f32 values
+/// on.
+std::vector<uint32_t> sequence_ends(const Context& ctx, const Weight& w, size_t rows);
 /// The backward of y = x W^T for T rows of x, dy and dx from their starts on.
-LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x,
-                           Gradients& grads);
+LinearBackward backward_of(const Weight& w, bool trained, size_t T, const Tensor& dy, const Tensor& x, Gradients& grads,
+                           std::span<const uint32_t> sequence_ends);
 
 }  // namespace fathom

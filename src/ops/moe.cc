@@ -7,35 +7,55 @@
 namespace fathom {
 namespace {
 
-void record_experts(Context& ctx, const Tensor& y, const Tensor& x, std::span<const Weight> w,
-                    std::span<const uint32_t> offsets) {
-  const std::vector<uint32_t> begin(offsets.begin(), offsets.end());
-  ctx.tape->record(
-      y, [x, w, begin, trained = is_trained(ctx, w[0]), &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
-        std::vector<LinearBackward> tasks;
-        for (size_t e = 0; e < w.size(); ++e) {
-          if (begin[e] == begin[e + 1]) continue;
-          LinearBackward task = backward_of(w[e], trained, begin[e + 1] - begin[e], dy, x, grads);
-          task.dy_offset = begin[e] * w[e].O();
-          task.x_offset = task.dx_offset = begin[e] * w[e].K();
-          tasks.push_back(task);
-        }
-        backend.linear_backward(tasks);
-      });
+/// Rows [offsets[e], offsets[e + 1]) are those of tokens, ascending, that chose expert e.
+struct ExpertRows {
+  std::span<const uint32_t> offsets;
+  std::span<const int32_t> tokens;
+};
+
+/// LinearBackward::sequence_ends of each expert.
+std::vector<std::vector<uint32_t>> ends_of_experts(const ExpertRows& rows, std::span<const uint32_t> sequence_ends) {
+  std::vector<std::vector<uint32_t>> out(rows.offsets.size() - 1);
+  for (size_t e = 0; e < out.size(); ++e) {
+    const auto tokens = rows.tokens.subspan(rows.offsets[e], rows.offsets[e + 1] - rows.offsets[e]);
+    for (const uint32_t end : sequence_ends) {
+      const auto n =
+          static_cast<uint32_t>(std::ranges::lower_bound(tokens, static_cast<int32_t>(end)) - tokens.begin());
+      if (n > (out[e].empty() ? 0 : out[e].back())) out[e].push_back(n);
+    }
+  }
+  return out;
+}
+
+void record_experts(Context& ctx, const Tensor& y, const Tensor& x, std::span<const Weight> w, const ExpertRows& rows,
+                    size_t tokens) {
+  const std::vector<uint32_t> begin(rows.offsets.begin(), rows.offsets.end());
+  ctx.tape->record(y, [x, w, begin, ends = ends_of_experts(rows, sequence_ends(ctx, w[0], tokens)),
+                       trained = is_trained(ctx, w[0]), &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
+    std::vector<LinearBackward> tasks;
+    for (size_t e = 0; e < w.size(); ++e) {
+      if (begin[e] == begin[e + 1]) continue;
+      LinearBackward task = backward_of(w[e], trained, begin[e + 1] - begin[e], dy, x, grads, ends[e]);
+      task.dy_offset = begin[e] * w[e].O();
+      task.x_offset = task.dx_offset = begin[e] * w[e].K();
+      tasks.push_back(task);
+    }
+    backend.linear_backward(tasks);
+  });
 }
 
 /// One linear per expert and matrix of it, over that expert's rows of x, in one pass over the pool: each [S, K] -> [S,
 /// O].
 template <size_t N>
 std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
-                                     const std::array<std::span<const Weight>, N>& matrices,
-                                     std::span<const uint32_t> offsets) {
+                                     const std::array<std::span<const Weight>, N>& matrices, const ExpertRows& rows,
+                                     size_t n_tokens) {
   thread_local std::vector<LinearTask> tasks;  // kept, since a token is not to allocate
   tasks.clear();                               // an observer may have thrown
   std::array<Tensor, N> ys;
   for (size_t m = 0; m < N; ++m) ys[m] = ctx.make(x.x().dtype(), {x.rows(), matrices[m][0].O()});
-  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
-    const size_t begin = offsets[e], n = offsets[e + 1] - begin;
+  for (size_t e = 0; e + 1 < rows.offsets.size(); ++e) {
+    const size_t begin = rows.offsets[e], n = rows.offsets[e + 1] - begin;
     for (size_t m = 0; n != 0 && m < N; ++m) {
       const Weight& w = matrices[m][e];
       tasks.push_back({ys[m], begin, 0, w.O(), &w, &x.operand_for(w), begin, n});
@@ -44,7 +64,7 @@ std::array<Tensor, N> expert_linears(Context& ctx, const LinearInput& x,
   }
   ctx.backend.linear(tasks);
   tasks.clear();
-  for (size_t m = 0; ctx.tape && m < N; ++m) record_experts(ctx, ys[m], x.x(), matrices[m], offsets);
+  for (size_t m = 0; ctx.tape && m < N; ++m) record_experts(ctx, ys[m], x.x(), matrices[m], rows, n_tokens);
   return ys;
 }
 
@@ -117,10 +137,11 @@ Tensor experts(Context& ctx, const Tensor& x, const Routing& routing, const Expe
     ctx.tape->record(gathered, [x, row_of_slot, &backend = ctx.backend](const Tensor& dy, Gradients& grads) {
       backend.gather_rows_backward(grads.of(x), dy, row_of_slot);
     });
+  const ExpertRows rows{offsets, token_of_row.span<int32_t>()};
   const LinearInput in(ctx, gathered);
-  const auto [gate, up] = expert_linears<2>(ctx, in, {weights.gate_proj, weights.up_proj}, offsets);
+  const auto [gate, up] = expert_linears<2>(ctx, in, {weights.gate_proj, weights.up_proj}, rows, T);
   const LinearInput hidden(ctx, silu_mul(ctx, gate, up));
-  const auto [f] = expert_linears<1>(ctx, hidden, {weights.down_proj}, offsets);
+  const auto [f] = expert_linears<1>(ctx, hidden, {weights.down_proj}, rows, T);
   Tensor y = ctx.make(x.dtype(), {T, weights.down_proj[0].O()});
   ctx.backend.combine_experts(y, f, row_of_slot, routing.gates);
   if (ctx.tape)

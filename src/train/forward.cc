@@ -47,6 +47,7 @@ Context TrainingForward::context(Tape* tape) {
 void TrainingForward::for_logits(Gradients* gradients, FunctionRef<void(size_t first, const Tensor& logits)> f) {
   check(hidden_.defined(), "the forward stopped at the hidden states");
   Context ctx = context(nullptr);
+  pass_.rows = rows_;  // not the MTP module's
   model_.for_logits(ctx, hidden_, gradients, f);
 }
 

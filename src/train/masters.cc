@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
+#include "tensor/float_types.h"
 #include "train/drawn_checkpoint.h"
 
 namespace fathom {
@@ -15,12 +16,24 @@ namespace {
 
 bool is_router_bias(std::string_view name) { return name.ends_with("e_score_correction_bias"); }
 
+/// Whether p is the matrix of linears alone that are not exact in every profile, as the router and kv_b_proj are.
+bool is_rounded(const Parameter& p) {
+  return (p.hidden_matrix && !p.name.ends_with("kv_b_proj.weight")) || p.name == "lm_head.weight";
+}
+
+Tensor to_bf16(const Tensor& x) {
+  Tensor out = make_tensor(DType::kBF16, x.shape());
+  std::ranges::transform(x.span<float>(), out.data<uint16_t>(), bf16_from_f32);
+  return out;
+}
+
 /// Tensors by name, for load_model.
 class MasterCheckpoint final : public Checkpoint {
  public:
-  MasterCheckpoint(const ModelConfig& config, std::span<const std::vector<Parameter>* const> lists) : config_(config) {
+  MasterCheckpoint(const ModelConfig& config, std::span<const std::vector<Parameter>* const> lists, Profile profile)
+      : config_(config), rounds_(profile == Profile::kBF16) {
     for (const std::vector<Parameter>* list : lists)
-      for (const Parameter& p : *list) tensors_.emplace(p.name, p.value);
+      for (const Parameter& p : *list) tensors_.emplace(p.name, &p);
   }
   const ModelConfig& config() const override { return config_; }
   const GenerationConfig& generation_config() const override { return generation_; }
@@ -30,13 +43,14 @@ class MasterCheckpoint final : public Checkpoint {
     const auto found = tensors_.find(name);
     if (found == tensors_.end())
       throw Error(cat("tensor ", name, ": expected among the trained parameters, not found"));
-    return {found->second, {}};
+    const Parameter& p = *found->second;
+    return {rounds_ && is_rounded(p) ? to_bf16(p.value) : p.value, {}};
   }
   const std::vector<TensorInfo>& tensors() const override { return none_; }
   Tensor stored(size_t /*index*/) const override { return {}; }
   uint64_t weight_bytes() const override {
     uint64_t sum = 0;
-    for (const auto& [name, tensor] : tensors_) sum += tensor.size_bytes();
+    for (const auto& [name, p] : tensors_) sum += p->value.size_bytes();
     return sum;
   }
   std::string description() const override { return "a trainer's parameters"; }
@@ -45,7 +59,8 @@ class MasterCheckpoint final : public Checkpoint {
  private:
   const ModelConfig& config_;
   GenerationConfig generation_;
-  std::map<std::string, Tensor, std::less<>> tensors_;
+  bool rounds_;
+  std::map<std::string, const Parameter*, std::less<>> tensors_;
   std::vector<TensorInfo> none_;
 };
 
@@ -129,9 +144,9 @@ Masters Masters::with_values(const NamedTensors& values) const {
   return out;
 }
 
-std::unique_ptr<const Model> Masters::snapshot(size_t threads) const {
+std::unique_ptr<const Model> Masters::snapshot(size_t threads, Profile profile) const {
   const std::array lists = {&parameters_, &router_biases_};
-  return load_model(MasterCheckpoint(config_, lists), {.threads = threads, .share_mtp = true});
+  return load_model(MasterCheckpoint(config_, lists, profile), {.threads = threads, .share_mtp = true});
 }
 
 std::vector<Tensor> Masters::gather(const Model& model, Gradients& gradients) const {

@@ -42,8 +42,9 @@ class Masters {
   /// The same model with other values, by "PREFIX.NAME", whose memory it shares; the router biases stay shared too.
   Masters with_values(const NamedTensors& values) const;
 
-  /// A model packed from the masters as they are now.
-  std::unique_ptr<const Model> snapshot(size_t threads) const;
+  /// A model packed from the masters as they are now. For profile bf16 the matrices whose products it rounds are stored
+  /// as bf16; a tied embedding stays f32, of which rows are read too.
+  std::unique_ptr<const Model> snapshot(size_t threads, Profile profile = Profile::kExact) const;
   /// Gradients of all parameters, in their order and shapes: the buffers of each use added in the order of use, the
   /// heads of kv_b_proj put back into one matrix. `model` is the snapshot that the gradients belong to. A parameter
   /// that nothing used has zeros.

@@ -53,7 +53,7 @@ class Preferences {
     for (size_t i = 0; i < order.size(); ++i) order[i] = {{static_cast<TokenId>(i)}, {0}};
     order_ = make_epoch_sampler(std::move(order), 0, static_cast<size_t>(recipe.train.batch),
                                 static_cast<uint64_t>(recipe.seed));
-    if (!model.frozen) reference_ = run_.state().reference().snapshot(run_.threads());
+    if (!model.frozen) reference_ = run_.state().reference().snapshot(run_.threads(), run_.state().model().profile);
   }
 
   TrainResult run() {

@@ -90,7 +90,7 @@ class Reinforcement {
   std::shared_ptr<const Model> reference() {
     const RunState& state = run_.state();
     if (state.model().frozen) return state.model().frozen;  // an adapter begins as the model without it
-    return state.reference().snapshot(run_.threads());
+    return state.reference().snapshot(run_.threads(), state.model().profile);
   }
 
   void plan() {

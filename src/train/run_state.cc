@@ -70,12 +70,12 @@ RunState::RunState(const Recipe& recipe, const TrainOptions& options, const RunF
 
 Snapshot RunState::snapshot() const {
   if (adapter_) return {model_.frozen, std::make_shared<const Adapter>(adapter_->snapshot())};
-  return {model_.masters.snapshot(threads_), nullptr};
+  return {model_.masters.snapshot(threads_, model_.profile), nullptr};
 }
 
 Snapshot RunState::judged() const {
   if (average_adapter_) return {model_.frozen, std::make_shared<const Adapter>(average_adapter_->snapshot())};
-  return average_ ? Snapshot{average_->snapshot(threads_), nullptr} : snapshot();
+  return average_ ? Snapshot{average_->snapshot(threads_, model_.profile), nullptr} : snapshot();
 }
 
 std::vector<Tensor> RunState::gather(const Snapshot& snapshot, Gradients& gradients) const {

@@ -131,6 +131,21 @@ class Train(unittest.TestCase):
             self.assertEqual(code, 0, error)
             self.assertEqual(self.weights(out), self.weights("plain"), out)
 
+    def test_bf16(self):
+        """On the kernels that emulate the unit: learns as well as exact, with the same bits however it is computed."""
+        self.addCleanup(os.environ.pop, "FATHOM_KERNELS")
+        os.environ["FATHOM_KERNELS"] = "ref"
+        self.write(V3)
+        for out, flags in (("exact", ()), ("bf16", ("train.profile=bf16",)),
+                           ("parts", ("train.profile=bf16", "train.micro_batch=1", "train.recompute=true"))):
+            code, _, error = self.train(out, *[word for flag in flags for word in ("--set", flag)])
+            self.assertEqual(code, 0, error)
+        self.assertEqual(self.weights("parts"), self.weights("bf16"))
+        self.assertTrue(self.weights("exact") != self.weights("bf16"))
+        exact, bf16 = (json.loads((self.folder / out / "metrics.jsonl").read_text().splitlines()[-1])["validation_loss"]
+                       for out in ("exact", "bf16"))
+        self.assertLess(abs(bf16 - exact), 0.05 * exact)
+
     def test_sigterm_saves_and_ends(self):
         for how in (signal.SIGTERM, signal.SIGINT):
             out = f"signal-{how}"

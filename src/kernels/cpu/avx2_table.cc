@@ -38,6 +38,8 @@ constexpr Kernels table_of() {
       .attention_mla = attention_mla,
       .multiply_add = multiply_add,
       .linear_backward_input = linear_backward_input,
+      .multiply_add_bf16 = nullptr,
+      .linear_backward_input_bf16 = nullptr,
       .softmax_backward = BackwardRows::softmax_backward,
       .rms_norm_backward = BackwardRows::rms_norm_backward,
       .rms_norm_backward_weight = BackwardRows::rms_norm_backward_weight,

@@ -18,5 +18,9 @@ void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_
                   size_t b_stride, size_t M, size_t N, size_t K);
 void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
                            const float* dy, size_t dy_stride, size_t T, float* scratch);
+void multiply_add_bf16(float* c, size_t c_stride, const uint32_t* a, size_t a_row, size_t a_col, const uint32_t* b,
+                       size_t b_stride, size_t M, size_t N, size_t P);
+void linear_backward_input_bf16(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                                const uint32_t* dy, size_t dy_stride, size_t T, uint32_t* scratch);
 
 }  // namespace fathom::avx512

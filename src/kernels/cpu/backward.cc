@@ -12,83 +12,11 @@
 namespace fathom {
 namespace {
 
-constexpr size_t kRowsOfItem = 96;     // of an input's gradient: enough to pay for a slice of weights in another layout
-constexpr size_t kWeightRows = 384;    // of a weight's gradient: each item reads its columns of x anew
 constexpr size_t kWeightColumns = 64;  // a multiple of sixteen lanes
-constexpr size_t kTileRows = 12;       // a multiple of every tile's rows
 
 size_t pieces(size_t n, size_t piece) { return (n + piece - 1) / piece; }
 
-/// Outputs are cut evenly, into fewer rows only where the pool would be short of items.
-size_t rows_of_weight_items(size_t O, size_t columns, size_t threads) {
-  const size_t wanted = std::min(pieces(O, kWeightRows / 4), pieces(threads, columns));
-  const size_t parts = std::max(pieces(O, kWeightRows), wanted);
-  return pieces(pieces(O, parts), kTileRows) * kTileRows;
-}
-
-/// Of double weights: row-major, plain loops.
-void linear_backward_f64(const LinearBackward& task) {
-  const size_t K = task.w->K(), O = task.w->O();
-  const Tensor values = task.w->row_major();
-  const double *dy = task.dy.data<double>() + task.dy_offset, *x = task.x.data<double>() + task.x_offset;
-  if (task.dx.defined())
-    ref::multiply_add(task.dx.data<double>() + task.dx_offset, task.dx_stride, dy, task.dy_stride, 1,
-                      values.data<double>(), K, task.T, K, O);
-  if (task.dw.defined())
-    ref::multiply_add(task.dw.data<double>(), K, dy, 1, task.dy_stride, x, task.x_stride, O, K, task.T);
-}
-
-struct Item {
-  const LinearBackward* task;
-  bool of_weight;
-  size_t row, rows, column, columns;  // of dx: tokens and k; of dw: outputs and k
-};
-
-void run_item(const CpuWork& work, const Item& item) {
-  const LinearBackward& task = *item.task;
-  const float* dy = task.dy.data<float>() + task.dy_offset;
-  if (!item.of_weight) {
-    work.k.linear_backward_input(task.dx.data<float>() + task.dx_offset + item.row * task.dx_stride, task.dx_stride,
-                                 task.w->view(), item.column, item.column + item.columns,
-                                 dy + item.row * task.dy_stride, task.dy_stride, item.rows,
-                                 thread_scratch(kBackwardScratch));
-    return;
-  }
-  const size_t K = task.w->K();
-  work.k.multiply_add(task.dw.data<float>() + item.row * K + item.column, K, dy + item.row, 1, task.dy_stride,
-                      task.x.data<float>() + task.x_offset + item.column, task.x_stride, item.rows, item.columns,
-                      task.T);
-}
-
 }  // namespace
-
-void cpu_linear_backward(const CpuWork& work, std::span<const LinearBackward> tasks) {
-  std::vector<Item> items;
-  for (const LinearBackward& task : tasks) {
-    if (task.w->dtype() == DType::kF64) {
-      linear_backward_f64(task);
-      continue;
-    }
-    const size_t K = task.w->K(), O = task.w->O();
-    if (task.dx.defined()) {
-      const size_t slices = pieces(K, kBackwardSlice);
-      // Cut tokens only as far as the pool needs it: each piece lays out the weights anew.
-      const size_t parts =
-          std::max<size_t>(1, std::min(pieces(task.T, kRowsOfItem), pieces(2 * work.pool.size(), slices)));
-      const size_t rows = pieces(task.T, parts);
-      for (size_t k = 0; k < K; k += kBackwardSlice)
-        for (size_t t = 0; t < task.T; t += rows)
-          items.push_back({&task, false, t, std::min(rows, task.T - t), k, std::min(kBackwardSlice, K - k)});
-    }
-    if (task.dw.defined() && task.T != 0) {
-      const size_t rows = rows_of_weight_items(O, pieces(K, kWeightColumns), work.pool.size());
-      for (size_t o = 0; o < O; o += rows)
-        for (size_t k = 0; k < K; k += kWeightColumns)
-          items.push_back({&task, true, o, std::min(rows, O - o), k, std::min(kWeightColumns, K - k)});
-    }
-  }
-  work.pool.run(items.size(), [&](size_t i) { run_item(work, items[i]); });
-}
 
 void cpu_rms_norm_backward(const CpuWork& work, const Tensor& dx, const Tensor& dweight, const Tensor& dy,
                            const Tensor& x, const Tensor& weight, float eps) {

@@ -104,4 +104,35 @@ void linear_bf16(float* y, size_t y_stride, const WeightView& w, size_t panel_be
     }
 }
 
+void linear_backward_input_bf16(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                                const uint32_t* dy, size_t dy_stride, size_t T, uint32_t* /*scratch*/) {
+  float values[kSlice * kPanelRows];
+  for (size_t k = k_begin; k < k_end; k += kSlice)
+    for (size_t p = 0; p < w.panels(); ++p) {
+      const size_t n = std::min(kSlice, k_end - k), rows = rows_of_panel(w, p);
+      dequantize_panel(values, w, p, k, n);
+      for (size_t t = 0; t < T; ++t)
+        for (size_t i = 0; i < n; ++i) {
+          const float* column = values + i * kPanelRows;
+          float acc = dx[t * dx_stride + k + i];
+          for (size_t r = 0; r < rows; r += 2) {
+            const uint32_t odd = r + 1 < rows ? bf16_from_f32(column[r + 1]) : 0;
+            acc =
+                dot_bf16_pair(acc, bf16_from_f32(column[r]) | odd << 16, dy[t * dy_stride + (p * kPanelRows + r) / 2]);
+          }
+          dx[t * dx_stride + k + i] = acc;
+        }
+    }
+}
+
+void multiply_add_bf16(float* c, size_t c_stride, const uint32_t* a, size_t a_row, size_t a_col, const uint32_t* b,
+                       size_t b_stride, size_t M, size_t N, size_t P) {
+  for (size_t m = 0; m < M; ++m)
+    for (size_t n = 0; n < N; ++n) {
+      float acc = c[m * c_stride + n];
+      for (size_t p = 0; p < P; ++p) acc = dot_bf16_pair(acc, a[m * a_row + p * a_col], b[p * b_stride + n]);
+      c[m * c_stride + n] = acc;
+    }
+}
+
 }  // namespace fathom::ref

@@ -40,12 +40,21 @@ void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_be
 void linear_bf16(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const uint16_t* x, size_t T);
 
-/// The table's entry of that name (kernels.h).
+/// The table's entries of these names (kernels.h).
 void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
                            const float* dy, size_t dy_stride, size_t T, float* scratch);
+void linear_backward_input_bf16(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,
+                                const uint32_t* dy, size_t dy_stride, size_t T, uint32_t* scratch);
+void multiply_add_bf16(float* c, size_t c_stride, const uint32_t* a, size_t a_row, size_t a_col, const uint32_t* b,
+                       size_t b_stride, size_t M, size_t N, size_t P);
 
 /// One step of vdpbf16ps: the odd product is added first, then the even one, each a fused multiply-add rounded to
 /// nearest even, subnormal inputs and results flushed to zeros of their sign. a and b hold the pair (even, odd).
 float dot_bf16_pair(float acc, uint16_t a_even, uint16_t a_odd, uint16_t b_even, uint16_t b_odd);
+/// The same of pairs in dwords, the even value in the low half.
+inline float dot_bf16_pair(float acc, uint32_t a, uint32_t b) {
+  const auto low = [](uint32_t pair) { return static_cast<uint16_t>(pair); };
+  return dot_bf16_pair(acc, low(a), low(a >> 16), low(b), low(b >> 16));
+}
 
 }  // namespace fathom::ref

@@ -53,6 +53,8 @@ const Kernels& ref_kernels() {
       .attention_mla = ref::attention_mla,
       .multiply_add = ref::multiply_add<float>,
       .linear_backward_input = ref::linear_backward_input,
+      .multiply_add_bf16 = ref::multiply_add_bf16,
+      .linear_backward_input_bf16 = ref::linear_backward_input_bf16,
       .softmax_backward = ref::softmax_backward<float>,
       .rms_norm_backward = ref::rms_norm_backward<float>,
       .rms_norm_backward_weight = ref::rms_norm_backward_weight<float>,
