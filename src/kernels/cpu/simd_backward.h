@@ -56,11 +56,12 @@ struct Products {
         for (size_t p = 0; p * kPanelRows < outputs; ++p)
           transpose(scratch + p * kPanelSteps * 16, Operand::slice(buffer, w, o / kPanelRows + p, k, n), n);
         const size_t steps = (outputs + Operand::kPerStep - 1) / Operand::kPerStep;
-        for (size_t c = 0; c < n; c += 16) {
-          const size_t lanes = n - c < 16 ? n - c : 16;
-          tiles<false>(dx + k + c, dx_stride, dy + o / Operand::kPerStep, dy_stride, scratch + c * kSliceSteps, T,
-                       lanes, steps);
-        }
+        for (size_t t = 0; t < T; t += kRowsAtOnce)
+          for (size_t c = 0; c < n; c += 16) {
+            const size_t rows = T - t < kRowsAtOnce ? T - t : kRowsAtOnce, lanes = n - c < 16 ? n - c : 16;
+            tiles<false>(dx + t * dx_stride + k + c, dx_stride, dy + t * dy_stride + o / Operand::kPerStep, dy_stride,
+                         scratch + c * kSliceSteps, rows, lanes, steps);
+          }
       }
     }
   }
@@ -68,6 +69,7 @@ struct Products {
  private:
   static constexpr size_t kPanelSteps = kPanelRows / Operand::kPerStep,
                           kSliceSteps = kBackwardSlice / Operand::kPerStep;
+  static constexpr size_t kRowsAtOnce = 96;  // of dy: a slice of them stays in the second cache, a multiple of tiles
 
   /// values [n][steps of sixteen outputs] to panels of sixteen k each, a slice's steps apart: out[k / 16][step][k %
   /// 16].
