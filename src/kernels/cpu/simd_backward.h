@@ -69,7 +69,6 @@ struct Products {
  private:
   static constexpr size_t kPanelSteps = kPanelRows / Operand::kPerStep,
                           kSliceSteps = kBackwardSlice / Operand::kPerStep;
-  static constexpr size_t kRowsAtOnce = 96;  // of dy: a slice of them stays in the second cache, a multiple of tiles
 
   /// values [n][steps of sixteen outputs] to panels of sixteen k each, a slice's steps apart: out[k / 16][step][k %
   /// 16].

@@ -11,6 +11,9 @@
 
 namespace fathom::simd {
 
+/// Rows of f32 activations that pass over many weights together: they stay in the second cache. A multiple of tiles.
+inline constexpr size_t kRowsAtOnce = 96;
+
 /// Calls f.template operator()<R>(first row) for tiles of R <= Most rows that cover T rows: full ones, then the rest,
 /// of fewer than five rows as one tile where `whole` says so.
 template <int Most, bool whole = false, class F>
@@ -31,6 +34,13 @@ struct Linear {
 
   static void exact(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                     const float* x, size_t x_stride, size_t T) {
+    // f32 weights are read where they lie, others dequantised once for all rows.
+    if (w.dtype == DType::kF32 && T > kRowsAtOnce) {
+      for (size_t t = 0; t < T; t += kRowsAtOnce)
+        exact(y + t * y_stride, y_stride, w, panel_begin, panel_end, x + t * x_stride, x_stride,
+              T - t < kRowsAtOnce ? T - t : kRowsAtOnce);
+      return;
+    }
     alignas(64) float buffer[kSliceValues * kPanelRows];
     for (size_t p = panel_begin; p < panel_end; ++p) {
       float* out = y + p * kPanelRows;
