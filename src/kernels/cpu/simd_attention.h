@@ -13,7 +13,7 @@ namespace fathom::simd {
 template <class S>
 struct Attention {
   using V = typename S::V;
-  static constexpr int kTile = S::kTile;  // vectors of accumulators at once
+  static constexpr int kHeads = S::kAttentionHeads;  // that share one read of keys and values: accumulators at once
 
   static void run(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
                   float scale, float* scratch) {
@@ -21,9 +21,9 @@ struct Attention {
   }
 
  private:
-  /// What a head has summed up so far, and the factors of the block at hand.
+  /// What a head has summed up so far, the block's own maximum and sum, and the factors that join the two.
   struct Head {
-    float m, l, keep, add;
+    float m, l, block_m, block_l, keep, add;
   };
 
   template <CacheType type>
@@ -38,35 +38,47 @@ struct Attention {
       const size_t at = kv_head * kPagePositions * cache_bytes(type, d);
       const CacheKeys<S, type> keys{{page + kv.key_offset + at, d, next + kv.key_offset + at}};
       const CacheRows<S, type> values{{page + kv.value_offset + at, d, next + kv.value_offset + at}};
-      for (size_t h = 0; h < group;)
-        h += score_some(s + h * kPagePositions, q + h * d, group - h, d, keys, count, scale);
-      for (size_t h = 0; h < group; ++h) join(heads[h], s + h * kPagePositions, count, begin == 0);
-      for (size_t h = 0; h < group;)
-        h += sum_some(out + h * d, s + h * kPagePositions, heads + h, group - h, d, values, count, begin == 0);
+      for_heads(group,
+                [&]<int H>(size_t h) { score_panels<H>(s + h * kPagePositions, q + h * d, d, keys, count, scale); });
+      for (size_t h = 0; h < group; ++h)
+        count == kPagePositions ? weigh<true>(heads[h], s + h * kPagePositions, count)
+                                : weigh<false>(heads[h], s + h * kPagePositions, count);
+      join(heads, group, begin == 0);
+      for_heads(group, [&]<int H>(size_t h) {
+        sum_columns<H>(out + h * d, s + h * kPagePositions, heads + h, d, values, count, begin == 0);
+      });
     }
     for (size_t h = 0; h < group; ++h) divide(out + h * d, d, n == 0 ? 1 : heads[h].l, n == 0);
   }
 
-  // ---- scores: s[h][i] = (chain over j of q[h][j] * key[i][j]) * scale
-
-  /// Scores of as many heads as fit into the registers; returns how many.
-  template <class Keys>
-  static size_t score_some(float* s, const float* q, size_t heads, size_t d, const Keys& keys, size_t count,
-                           float scale) {
-    if constexpr (kTile >= 8)
-      if (heads >= 8) return score_panels<8, 1>(s, q, d, keys, count, scale);
-    if (heads >= 4) return score_panels<4, kTile / 4>(s, q, d, keys, count, scale);
-    if (heads >= 2) return score_panels<2, kTile / 4 * 2>(s, q, d, keys, count, scale);
-    return score_panels<1, 4>(s, q, d, keys, count, scale);
+  /// Calls f.template operator()<H>(first head) for the heads of a group, as many at once as there are accumulators.
+  template <class F>
+  static void for_heads(size_t group, const F& f) {
+    for (size_t h = 0; h < group; h += kHeads)
+      exactly<kHeads>(group - h, [&]<int H>() { f.template operator()<H>(h); });
+  }
+  /// f for min(n, Most).
+  template <int Most, class F>
+  static void exactly(size_t n, const F& f) {
+    if constexpr (Most > 1)
+      if (n < Most) return exactly<Most - 1>(n, f);
+    f.template operator()<Most>();
+  }
+  /// Panels of positions, or vectors of dimensions, beside H heads: a power of two, for which accumulators are left.
+  template <int H>
+  static constexpr int beside() {
+    return H == 1 ? 4 : kHeads / H >= 4 ? 4 : kHeads / H >= 2 ? 2 : 1;
   }
 
-  template <int H, int P, class Keys>
-  static size_t score_panels(float* s, const float* q, size_t d, const Keys& keys, size_t count, float scale) {
+  // ---- scores: s[h][i] = (chain over j of q[h][j] * key[i][j]) * scale
+
+  template <int H, class Keys>
+  static void score_panels(float* s, const float* q, size_t d, const Keys& keys, size_t count, float scale) {
+    constexpr int P = beside<H>();
     size_t panel = 0;
     const size_t panels = (count + 15) / 16;
     for (; panel + P <= panels; panel += P) score<H, P>(s + 16 * panel, q, d, keys, panel, scale);
     for (; panel < panels; ++panel) score<H, 1>(s + 16 * panel, q, d, keys, panel, scale);
-    return H;
   }
 
   /// H heads times P panels of 16 positions.
@@ -96,56 +108,58 @@ struct Attention {
 
   // ---- softmax of the block, and the factors that join it with the blocks before
 
-  static float exp1(float x) {
-    float y[16];
-    S::store(y, S::exp(S::set1(x)));
-    return y[0];
-  }
-
-  static void join(Head& head, float* s, size_t count, bool first) {
+  template <bool whole>
+  static void weigh(Head& head, float* s, size_t count) {
+    const size_t n = whole ? kPagePositions : count;
+    const auto lanes_of = [&](size_t i, V v, V beyond) __attribute__((always_inline)) {
+      return whole || n - i >= 16 ? v : S::select_n(n - i, v, beyond);
+    };
     const V lowest = S::set1(-__builtin_inff());
     V largest = lowest;
-    for (size_t i = 0; i < count; i += 16)
-      largest = S::max(S::select_n(count - i < 16 ? count - i : 16, S::load(s + i), lowest), largest);
-    const float m = S::fold_max(largest);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < n; i += 16) largest = S::max(lanes_of(i, S::load(s + i), lowest), largest);
+    head.block_m = S::fold_max(largest);
     V sum = S::zero();
-    for (size_t i = 0; i < count; i += 16) {
-      const V p = S::exp(S::sub(S::load(s + i), S::set1(m)));
+#pragma GCC unroll 4
+    for (size_t i = 0; i < n; i += 16) {
+      const V p = S::exp(S::sub(S::load(s + i), S::set1(head.block_m)));
       S::store(s + i, p);
-      sum = S::add(sum, S::select_n(count - i < 16 ? count - i : 16, p, S::zero()));
+      sum = S::add(sum, lanes_of(i, p, S::zero()));
     }
-    const float l = S::fold(sum);
-    if (first) {
-      head = {m, l, 0, 1};
-      return;
+    head.block_l = S::fold(sum);
+  }
+
+  static void join(Head* heads, size_t group, bool first) {
+    for (size_t begin = 0; begin < group; begin += 16) {
+      const size_t n = group - begin < 16 ? group - begin : 16;
+      alignas(64) float keep[16] = {}, add[16] = {};
+      for (size_t i = 0; i < n; ++i) {
+        Head& h = heads[begin + i];
+        const float both = first || h.block_m > h.m ? h.block_m : h.m;
+        keep[i] = first ? 0 : h.m - both;
+        add[i] = h.block_m - both;
+        h.m = both;
+      }
+      S::store(keep, S::exp(S::load(keep)));
+      S::store(add, S::exp(S::load(add)));
+      for (size_t i = 0; i < n; ++i) {
+        Head& h = heads[begin + i];
+        h.l = first ? h.block_l : h.l * keep[i] + h.block_l * add[i];
+        h.keep = keep[i], h.add = add[i];
+      }
     }
-    const float both = m > head.m ? m : head.m;
-    head.keep = exp1(head.m - both);
-    head.add = exp1(m - both);
-    head.l = head.l * head.keep + l * head.add;
-    head.m = both;
   }
 
   // ---- values: o[h][j] = chain over i of p[h][i] * value[i][j], joined with the blocks before
 
-  template <class Values>
-  static size_t sum_some(float* out, const float* p, const Head* heads, size_t left, size_t d, const Values& values,
-                         size_t count, bool first) {
-    if constexpr (kTile >= 8)
-      if (left >= 8) return sum_columns<8, 1>(out, p, heads, d, values, count, first);
-    if (left >= 4) return sum_columns<4, kTile / 4>(out, p, heads, d, values, count, first);
-    if (left >= 2) return sum_columns<2, kTile / 4 * 2>(out, p, heads, d, values, count, first);
-    return sum_columns<1, 4>(out, p, heads, d, values, count, first);
-  }
-
-  template <int H, int C, class Values>
-  static size_t sum_columns(float* out, const float* p, const Head* heads, size_t d, const Values& values, size_t count,
-                            bool first) {
+  template <int H, class Values>
+  static void sum_columns(float* out, const float* p, const Head* heads, size_t d, const Values& values, size_t count,
+                          bool first) {
+    constexpr int C = beside<H>();
     size_t j = 0;
     for (; j + 16 * C <= d; j += 16 * C) sum<H, C>(out + j, p, heads, d, values, j, count, first, 16);
     for (; j + 16 <= d; j += 16) sum<H, 1>(out + j, p, heads, d, values, j, count, first, 16);
     if (j < d) sum<H, 1>(out + j, p, heads, d, values, j, count, first, d - j);
-    return H;
   }
 
   /// H heads times C vectors of dimensions; with C = 1 only the first `lanes` dimensions exist.
@@ -179,9 +193,11 @@ struct Attention {
       for (int c = 0; c < C; ++c) {
         float* o = out + static_cast<size_t>(h) * d + static_cast<size_t>(c) * 16;
         V result = acc[h * C + c];
-        if (!first)
-          result = S::add(S::mul(S::load_n(o, lanes), S::set1(heads[h].keep)), S::mul(result, S::set1(heads[h].add)));
-        S::store_n(o, result, lanes);
+        if (!first) {
+          const V before = lanes == 16 ? S::load(o) : S::load_n(o, lanes);
+          result = S::add(S::mul(before, S::set1(heads[h].keep)), S::mul(result, S::set1(heads[h].add)));
+        }
+        lanes == 16 ? S::store(o, result) : S::store_n(o, result, lanes);
       }
   }
 

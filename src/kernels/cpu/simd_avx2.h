@@ -17,7 +17,8 @@ struct Simd {
     __m256 lo, hi;
   };
   static constexpr int kLinearRows = 6;      ///< rows of activations that linear_exact holds in registers
-  static constexpr int kTile = 4;            ///< accumulators of attention
+  static constexpr int kTile = 4;            ///< accumulators of MLA's attention
+  static constexpr int kAttentionHeads = 6;  ///< that read keys and values together
   static constexpr bool kTwinScales = true;  ///< integer scales of sub-blocks as two equal int16 (simd_unpack.h)
 
   FATHOM_INLINE V set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }

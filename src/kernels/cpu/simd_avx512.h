@@ -16,6 +16,7 @@ struct Simd {
   using V = __m512;
   static constexpr int kLinearRows = 12;
   static constexpr int kTile = 8;
+  static constexpr int kAttentionHeads = 8;
   static constexpr bool kTwinScales = false;
 
   FATHOM_INLINE V set1(float x) { return _mm512_set1_ps(x); }

@@ -16,8 +16,9 @@ struct Simd {
   struct V {
     float32x4_t a, b, c, d;
   };
-  static constexpr int kLinearRows = 6;  ///< rows of activations that linear_exact holds in registers
-  static constexpr int kTile = 4;        ///< accumulators of attention
+  static constexpr int kLinearRows = 6;      ///< rows of activations that linear_exact holds in registers
+  static constexpr int kTile = 4;            ///< accumulators of MLA's attention
+  static constexpr int kAttentionHeads = 4;  ///< that read keys and values together
 
   /// f of each quarter.
   template <class F, class... Vs>
