@@ -1,6 +1,7 @@
 // Attention and the KV pages: every table equals ref bit for bit, and ref agrees with the naive formula in double.
 #include <gtest/gtest.h>
 
+#include "kernels/backend.h"
 #include "kernels/kernels_testing.h"
 #include "tensor/float_types.h"
 
@@ -73,6 +74,70 @@ TEST(Attention, MlaEqualsRefForEveryShape) {
             ASSERT_TRUE(same_bits(run(*k), want))
                 << k->name << " heads=" << heads << " latent=" << latent << " n=" << n;
         }
+}
+
+/// Weights of some blocks and components of the outputs by different calls, in any order: the same bits.
+TEST(Attention, InTwoPassesItIsTheSame) {
+  for (const Kernels* k : usable_kernels())
+    for (const CacheType type : kCacheTypes)
+      for (const size_t n : {1, 64, 65, 200, 330})
+        for (const size_t heads : {1, 6, 16}) {
+          const size_t d = 72, blocks = (n + 63) / 64, kv_heads = 2;
+          std::vector<float> keys, values, q = random_floats(heads * (d + 8), n);
+          const TestPages pages = gqa_pages(ref_kernels(), n, kv_heads, d, type, keys, values);
+          std::vector<float> want(heads * d + 1, -7.0f), out = want, parts(blocks * attention_part(16)),
+                                                         scratch(attention_scratch(heads, d));
+          k->attention(want.data(), q.data(), heads, d, pages.view, 1, n, 0.3f, scratch.data());
+          for (size_t b = blocks; b-- > 0;)
+            k->attention_weights(parts.data(), q.data(), heads, d, pages.view, 1, n, 0.3f, b, b + 1);
+          for (const auto& [begin, end] : {std::pair<size_t, size_t>{32, 72}, {0, 16}, {16, 32}})
+            k->attention_values(out.data(), parts.data(), heads, d, pages.view, 1, n, begin, end, scratch.data());
+          ASSERT_TRUE(same_bits(out, want)) << k->name << " heads=" << heads << " n=" << n;
+
+          const size_t latent = d - 8, rope = 16;
+          TestPages latents(n, 64 * cache_bytes(type, d + 8), type);
+          const std::vector<float> rows = random_floats(n * (d + 8), 5);
+          for (size_t i = 0; i < n; ++i) ref_kernels().store_latent(latents.view, i, rows.data() + i * (d + 8), d + 8);
+          scratch.resize(attention_mla_scratch(16, latent, rope));
+          want.assign(heads * latent + 1, -7.0f), out = want;
+          k->attention_mla(want.data(), q.data(), heads, latent, rope, latents.view, n, 0.4f, scratch.data());
+          for (size_t b = 0; b < blocks; b += 2)
+            k->attention_mla_weights(parts.data(), q.data(), heads, latent, rope, latents.view, n, 0.4f, b,
+                                     std::min(blocks, b + 2), scratch.data());
+          for (const auto& [begin, end] : {std::pair<size_t, size_t>{48, 64}, {0, 48}})
+            k->attention_mla_values(out.data(), parts.data(), heads, latent, rope, latents.view, n, begin, end,
+                                    scratch.data());
+          ASSERT_TRUE(same_bits(out, want)) << k->name << " over latents, heads=" << heads << " n=" << n;
+        }
+}
+
+/// Threads without a row of their own share the long ones; no bit depends on their number.
+TEST(Attention, ThreadsShareRowsWithoutChangingThem) {
+  const size_t n = 700, heads = 6, kv_heads = 2, d = 40;
+  std::vector<float> keys, values;
+  const TestPages pages = gqa_pages(best_kernels(), n, kv_heads, d, CacheType::kBF16, keys, values);
+  const std::vector<SequenceRows> rows = {{0, 1, 20, pages.pages.data()}, {1, 2, n - 2, pages.pages.data()}};
+  const LayerCache layer{pages.view.key_offset, pages.view.value_offset, CacheType::kBF16};
+  const Tensor q = from_values(random_floats(3 * heads * d, 9), {3, heads * d});
+  const size_t latent = 32, width = 40, many = 20;
+  TestPages latents(n, 64 * cache_bytes(CacheType::kBF16, width), CacheType::kBF16);
+  const std::vector<float> latent_rows = random_floats(n * width, 5);
+  for (size_t i = 0; i < n; ++i) best_kernels().store_latent(latents.view, i, latent_rows.data() + i * width, width);
+  const std::vector<SequenceRows> latent_row = {{0, 1, n - 1, latents.pages.data()}};
+  const LayerCache latent_layer{latents.view.key_offset, 0, CacheType::kBF16};
+  const Tensor latent_q = from_values(random_floats(many * width, 9), {1, many * width});
+  std::vector<float> want, want_mla;
+  for (const size_t threads : {1, 2, 3, 8, 16}) {
+    const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
+    const Tensor out = zeros(DType::kF32, q.shape()), out_mla = zeros(DType::kF32, {1, many * latent});
+    backend->attention(out, q, rows, layer, heads, kv_heads, 0.2f);
+    backend->attention_mla(out_mla, latent_q, latent_row, latent_layer, many, latent, 0.2f);
+    const std::vector<float> got(out.data<float>(), out.data<float>() + out.count()),
+        got_mla(out_mla.data<float>(), out_mla.data<float>() + out_mla.count());
+    if (threads == 1) want = got, want_mla = got_mla;
+    EXPECT_TRUE(same_bits(got, want)) << threads << " threads";
+    EXPECT_TRUE(same_bits(got_mla, want_mla)) << threads << " threads, over latents";
+  }
 }
 
 /// Infinities, NaN, subnormals and huge values, in the cache as in the queries.

@@ -121,6 +121,18 @@ struct Kernels {
   /// floats.
   void (*attention_mla)(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv,
                         size_t n, float scale, float* scratch);
+  /// The same as attention, by several threads. First the weights of blocks [begin, end) of 64 positions, into
+  /// parts + b * attention_part(group) in a form of the table's own; then, of all blocks' weights, components
+  /// [begin, end) of each head's output, begin a multiple of 16.
+  void (*attention_weights)(float* parts, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head,
+                            size_t n, float scale, size_t begin, size_t end);
+  void (*attention_values)(float* out, const float* parts, size_t group, size_t d, const KvPages& kv, size_t kv_head,
+                           size_t n, size_t begin, size_t end, float* scratch);
+  /// The same as attention_mla for up to 16 heads; parts + b * attention_part(16).
+  void (*attention_mla_weights)(float* parts, const float* q, size_t heads, size_t latent, size_t rope,
+                                const KvPages& kv, size_t n, float scale, size_t begin, size_t end, float* scratch);
+  void (*attention_mla_values)(float* out, const float* parts, size_t heads, size_t latent, size_t rope,
+                               const KvPages& kv, size_t n, size_t begin, size_t end, float* scratch);
 
   // ---- training: what the backward passes are made of; chains continue from what is stored (spec/numerics.md 8)
   /// c[m, n] = chain over k ascending of fma(a[m, k], b[k, n], c[m, n]); a[m, k] = a[m * a_row + k * a_col], one of the
@@ -162,6 +174,9 @@ constexpr size_t attention_scratch(size_t group, size_t d) { return group * (kPa
 constexpr size_t attention_mla_scratch(size_t heads, size_t latent, size_t rope) {
   return (heads + 15) / 16 * 16 * (2 * latent + rope + kPagePositions + 16) + latent + rope + 64;
 }
+
+/// Floats of a block's weights in attention_weights.
+constexpr size_t attention_part(size_t heads) { return heads * (kPagePositions + 2); }
 
 const Kernels& ref_kernels();
 /// Picked once per process: the best table that this CPU runs; FATHOM_KERNELS=ref, avx2, avx512 or neon forces one

@@ -1,5 +1,7 @@
-// The table "avx2": elementwise kernels from simd_rows.h, the others from the files beside it.
+// The table "avx2": elementwise kernels and attention from simd_*.h, the others from the files beside it.
 #include "kernels/cpu/avx2.h"
+#include "kernels/cpu/simd_attention.h"
+#include "kernels/cpu/simd_attention_mla.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_backward_rows.h"
 #include "kernels/cpu/simd_rows.h"
@@ -11,6 +13,8 @@ namespace {
 
 using Rows = simd::Rows<Simd>;
 using BackwardRows = simd::BackwardRows<Simd>;
+using Attention = simd::Attention<Simd>;
+using AttentionMla = simd::AttentionMla<Simd>;
 
 constexpr Kernels table_of() {
   return {
@@ -34,8 +38,12 @@ constexpr Kernels table_of() {
       .log_sum_exp = Rows::log_sum_exp,
       .store_kv = ref::store_kv,
       .store_latent = ref::store_latent,
-      .attention = attention,
-      .attention_mla = attention_mla,
+      .attention = Attention::run,
+      .attention_mla = AttentionMla::run,
+      .attention_weights = Attention::weights,
+      .attention_values = Attention::values,
+      .attention_mla_weights = AttentionMla::weights,
+      .attention_mla_values = AttentionMla::values,
       .multiply_add = multiply_add,
       .linear_backward_input = linear_backward_input,
       .multiply_add_bf16 = nullptr,

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/backward.h"
 #include "kernels/cpu/route.h"
 #include "kernels/ref/backward.h"
@@ -165,30 +166,11 @@ class CpuBackend final : public Backend {
 
   void attention(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences, const LayerCache& layer,
                  size_t heads, size_t kv_heads, float scale) override {
-    const size_t width = q.shape().back(), d = width / heads, group = heads / kv_heads;
-    const auto* queries = q.data<float>();
-    auto* y = out.data<float>();
-    for_each_row(sequences, kv_heads, [&](const SequenceRows& s, size_t t, size_t h) {
-      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
-      const size_t at_row = (s.row + t) * width + h * group * d;
-      k_.attention(y + at_row, queries + at_row, group, d, kv, h, s.position + t + 1, scale,
-                   thread_scratch(attention_scratch(group, d)));
-    });
+    cpu_attention(work_, shared_attention_, out, q, sequences, layer, heads, kv_heads, scale);
   }
-
   void attention_mla(const Tensor& out, const Tensor& q, std::span<const SequenceRows> sequences,
                      const LayerCache& layer, size_t heads, size_t latent, float scale) override {
-    const size_t width = q.shape().back() / heads, rope = width - latent;
-    const auto* queries = q.data<float>();
-    auto* y = out.data<float>();
-    // Groups of 16 heads are the lanes of the kernel, and independent of each other.
-    constexpr size_t kLanes = 16;
-    for_each_row(sequences, (heads + kLanes - 1) / kLanes, [&](const SequenceRows& s, size_t t, size_t g) {
-      const KvPages kv{s.pages, layer.key_offset, layer.value_offset, layer.type};
-      const size_t first = g * kLanes, n = std::min(kLanes, heads - first), row = s.row + t;
-      k_.attention_mla(y + (row * heads + first) * latent, queries + (row * heads + first) * width, n, latent, rope, kv,
-                       s.position + t + 1, scale, thread_scratch(attention_mla_scratch(n, latent, rope)));
-    });
+    cpu_attention_mla(work_, shared_attention_, out, q, sequences, layer, heads, latent, scale);
   }
 
   void route(const Routing& out, const Tensor& logits, const Tensor& bias, const RouterConfig& config) override {
@@ -381,20 +363,6 @@ class CpuBackend final : public Backend {
     });
   }
 
-  /// Calls f(sequence, row of it, part) for every row of every sequence and `parts` parts.
-  template <class F>
-  void for_each_row(std::span<const SequenceRows> sequences, size_t parts, F&& f) {
-    size_t total = 0;
-    for (const SequenceRows& s : sequences) total += s.rows;
-    pool_.run(total * parts, [&](size_t i) {
-      size_t row = i / parts;
-      for (const SequenceRows& s : sequences) {
-        if (row < s.rows) return f(s, row, i % parts);
-        row -= s.rows;
-      }
-    });
-  }
-
   static QuantizedRows quantized(const LinearOperand& x) {
     return {x.form == LinearForm::kInt8Block32 ? size_t{32} : size_t{256}, x.q.data<int8_t>(), x.d.data<float>(),
             reinterpret_cast<int16_t*>(x.sums.bytes())};
@@ -458,6 +426,7 @@ class CpuBackend final : public Backend {
   const Kernels& k_;
   const CpuWork work_;
   std::vector<LinearItem> items_;
+  SharedAttention shared_attention_;
   std::vector<uint32_t> next_;
 };
 

@@ -184,11 +184,10 @@ void cpu_attention_rows(const CpuWork& work, const Tensor& out, const Tensor& q,
       const size_t t = i / shape.heads, h = i % shape.heads;
       const double* keys = k.data<double>() + s.row * k_stride + h / group * d;
       const double* values = v.data<double>() + s.row * v_stride + h / group * dv;
-      std::vector<double> block(dv);
       ref::attend(
           out.data<double>() + (s.row + t) * shape.heads * dv + h * dv,
           q.data<double>() + (s.row + t) * shape.heads * d + h * d, d, dv, t + 1, static_cast<double>(shape.scale),
-          block.data(), [&](size_t b, size_t j, size_t c) { return keys[(b * kPagePositions + j) * k_stride + c]; },
+          [&](size_t b, size_t j, size_t c) { return keys[(b * kPagePositions + j) * k_stride + c]; },
           [&](size_t b, size_t j, size_t c) { return values[(b * kPagePositions + j) * v_stride + c]; });
     });
 }

@@ -12,10 +12,6 @@ void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_be
 void linear_int8_dotprod(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                          const QuantizedRows& x, size_t T);
 void pack_rows(std::byte* out, DType type, const std::byte* rows, size_t row_bytes, size_t n, size_t blocks);
-void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
-               float scale, float* scratch);
-void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
-                   float scale, float* scratch);
 void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,
                   size_t b_stride, size_t M, size_t N, size_t K);
 void linear_backward_input(float* dx, size_t dx_stride, const WeightView& w, size_t k_begin, size_t k_end,

@@ -17,38 +17,82 @@ struct Attention {
 
   static void run(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
                   float scale, float* scratch) {
-    with_cache_type(kv.type, [&]<CacheType type>() { pages<type>(out, q, group, d, kv, kv_head, n, scale, scratch); });
+    with_cache_type(kv.type, [&]<CacheType type>() {
+      float* part = scratch;
+      Head* heads = reinterpret_cast<Head*>(scratch + attention_part(group));
+      for (size_t b = 0; b * kPagePositions < n; ++b) {
+        const Block<type> block(kv, kv_head, d, n, b);
+        weigh_block(part, q, group, d, block, scale);
+        add_block(out, heads, part, group, d, block, b == 0, 0, d);
+      }
+      divide_all(out, heads, group, d, n == 0, 0, d);
+    });
+  }
+  static void weights(float* parts, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
+                      float scale, size_t begin, size_t end) {
+    with_cache_type(kv.type, [&]<CacheType type>() {
+      for (size_t b = begin; b < end; ++b)
+        weigh_block(parts + b * attention_part(group), q, group, d, Block<type>(kv, kv_head, d, n, b), scale);
+    });
+  }
+  static void values(float* out, const float* parts, size_t group, size_t d, const KvPages& kv, size_t kv_head,
+                     size_t n, size_t begin, size_t end, float* scratch) {
+    with_cache_type(kv.type, [&]<CacheType type>() {
+      Head* heads = reinterpret_cast<Head*>(scratch);
+      for (size_t b = 0; b * kPagePositions < n; ++b)
+        add_block(out, heads, parts + b * attention_part(group), group, d, Block<type>(kv, kv_head, d, n, b), b == 0,
+                  begin, end);
+      divide_all(out, heads, group, d, n == 0, begin, end);
+    });
   }
 
  private:
-  /// What a head has summed up so far, the block's own maximum and sum, and the factors that join the two.
+  /// What a head has summed up so far, and the factors that join it with the block at hand.
   struct Head {
-    float m, l, block_m, block_l, keep, add;
+    float m, l, keep, add;
   };
 
+  /// One kv head's keys and values of 64 positions.
   template <CacheType type>
-  static void pages(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
-                    float scale, float* scratch) {
-    float* s = scratch;                                                       // [group, 64]
-    Head* heads = reinterpret_cast<Head*>(scratch + group * kPagePositions);  // [group]
-    for (size_t begin = 0; begin < n; begin += kPagePositions) {
-      const size_t count = n - begin < kPagePositions ? n - begin : kPagePositions;
-      const std::byte* page = kv.pages[begin / kPagePositions];
-      const std::byte* next = begin + kPagePositions < n ? kv.pages[begin / kPagePositions + 1] : page;
+  struct Block {
+    CacheKeys<S, type> keys;
+    CacheRows<S, type> values;
+    size_t count;
+
+    Block(const KvPages& kv, size_t kv_head, size_t d, size_t n, size_t b)
+        : count(n - b * kPagePositions < kPagePositions ? n - b * kPagePositions : kPagePositions) {
+      const std::byte *page = kv.pages[b], *next = (b + 1) * kPagePositions < n ? kv.pages[b + 1] : page;
       const size_t at = kv_head * kPagePositions * cache_bytes(type, d);
-      const CacheKeys<S, type> keys{{page + kv.key_offset + at, d, next + kv.key_offset + at}};
-      const CacheRows<S, type> values{{page + kv.value_offset + at, d, next + kv.value_offset + at}};
-      for_heads(group,
-                [&]<int H>(size_t h) { score_panels<H>(s + h * kPagePositions, q + h * d, d, keys, count, scale); });
-      for (size_t h = 0; h < group; ++h)
-        count == kPagePositions ? weigh<true>(heads[h], s + h * kPagePositions, count)
-                                : weigh<false>(heads[h], s + h * kPagePositions, count);
-      join(heads, group, begin == 0);
-      for_heads(group, [&]<int H>(size_t h) {
-        sum_columns<H>(out + h * d, s + h * kPagePositions, heads + h, d, values, count, begin == 0);
-      });
+      keys = {{page + kv.key_offset + at, d, next + kv.key_offset + at}};
+      values = {{page + kv.value_offset + at, d, next + kv.value_offset + at}};
     }
-    for (size_t h = 0; h < group; ++h) divide(out + h * d, d, n == 0 ? 1 : heads[h].l, n == 0);
+  };
+
+  /// Probabilities [group][64] of a block, the heads' maxima and their sums behind them: an attention_part.
+  template <class Block>
+  static void weigh_block(float* part, const float* q, size_t group, size_t d, const Block& block, float scale) {
+    for_heads(group, [&]<int H>(size_t h) {
+      score_panels<H>(part + h * kPagePositions, q + h * d, d, block.keys, block.count, scale);
+    });
+    float *m = part + group * kPagePositions, *l = m + group;
+    for (size_t h = 0; h < group; ++h)
+      block.count == kPagePositions ? softmax<true>(part + h * kPagePositions, m[h], l[h], block.count)
+                                    : softmax<false>(part + h * kPagePositions, m[h], l[h], block.count);
+  }
+
+  /// Joins a block with those before, in components [begin, end) of each head.
+  template <class Block>
+  static void add_block(float* out, Head* heads, const float* part, size_t group, size_t d, const Block& block,
+                        bool first, size_t begin, size_t end) {
+    join(heads, part + group * kPagePositions, group, first);
+    for_heads(group, [&]<int H>(size_t h) {
+      sum_columns<H>(out + h * d, part + h * kPagePositions, heads + h, d, block.values, block.count, first, begin,
+                     end);
+    });
+  }
+
+  static void divide_all(float* out, const Head* heads, size_t group, size_t d, bool none, size_t begin, size_t end) {
+    for (size_t h = 0; h < group; ++h) divide(out + h * d + begin, end - begin, none ? 1 : heads[h].l, none);
   }
 
   /// Calls f.template operator()<H>(first head) for the heads of a group, as many at once as there are accumulators.
@@ -109,7 +153,7 @@ struct Attention {
   // ---- softmax of the block, and the factors that join it with the blocks before
 
   template <bool whole>
-  static void weigh(Head& head, float* s, size_t count) {
+  static void softmax(float* s, float& block_m, float& block_l, size_t count) {
     const size_t n = whole ? kPagePositions : count;
     const auto lanes_of = [&](size_t i, V v, V beyond) __attribute__((always_inline)) {
       return whole || n - i >= 16 ? v : S::select_n(n - i, v, beyond);
@@ -118,33 +162,35 @@ struct Attention {
     V largest = lowest;
 #pragma GCC unroll 4
     for (size_t i = 0; i < n; i += 16) largest = S::max(lanes_of(i, S::load(s + i), lowest), largest);
-    head.block_m = S::fold_max(largest);
+    const float m = S::fold_max(largest);
     V sum = S::zero();
 #pragma GCC unroll 4
     for (size_t i = 0; i < n; i += 16) {
-      const V p = S::exp(S::sub(S::load(s + i), S::set1(head.block_m)));
+      const V p = S::exp(S::sub(S::load(s + i), S::set1(m)));
       S::store(s + i, p);
       sum = S::add(sum, lanes_of(i, p, S::zero()));
     }
-    head.block_l = S::fold(sum);
+    block_m = m, block_l = S::fold(sum);
   }
 
-  static void join(Head* heads, size_t group, bool first) {
+  /// block_m: the maxima of a block, and its sums behind them.
+  static void join(Head* heads, const float* block_m, size_t group, bool first) {
+    const float* block_l = block_m + group;
     for (size_t begin = 0; begin < group; begin += 16) {
       const size_t n = group - begin < 16 ? group - begin : 16;
       alignas(64) float keep[16] = {}, add[16] = {};
       for (size_t i = 0; i < n; ++i) {
         Head& h = heads[begin + i];
-        const float both = first || h.block_m > h.m ? h.block_m : h.m;
+        const float m = block_m[begin + i], both = first || m > h.m ? m : h.m;
         keep[i] = first ? 0 : h.m - both;
-        add[i] = h.block_m - both;
+        add[i] = m - both;
         h.m = both;
       }
       S::store(keep, S::exp(S::load(keep)));
       S::store(add, S::exp(S::load(add)));
       for (size_t i = 0; i < n; ++i) {
         Head& h = heads[begin + i];
-        h.l = first ? h.block_l : h.l * keep[i] + h.block_l * add[i];
+        h.l = first ? block_l[begin + i] : h.l * keep[i] + block_l[begin + i] * add[i];
         h.keep = keep[i], h.add = add[i];
       }
     }
@@ -154,12 +200,12 @@ struct Attention {
 
   template <int H, class Values>
   static void sum_columns(float* out, const float* p, const Head* heads, size_t d, const Values& values, size_t count,
-                          bool first) {
+                          bool first, size_t begin, size_t end) {
     constexpr int C = beside<H>();
-    size_t j = 0;
-    for (; j + 16 * C <= d; j += 16 * C) sum<H, C>(out + j, p, heads, d, values, j, count, first, 16);
-    for (; j + 16 <= d; j += 16) sum<H, 1>(out + j, p, heads, d, values, j, count, first, 16);
-    if (j < d) sum<H, 1>(out + j, p, heads, d, values, j, count, first, d - j);
+    size_t j = begin;
+    for (; j + 16 * C <= end; j += 16 * C) sum<H, C>(out + j, p, heads, d, values, j, count, first, 16);
+    for (; j + 16 <= end; j += 16) sum<H, 1>(out + j, p, heads, d, values, j, count, first, 16);
+    if (j < end) sum<H, 1>(out + j, p, heads, d, values, j, count, first, end - j);
   }
 
   /// H heads times C vectors of dimensions; with C = 1 only the first `lanes` dimensions exist.

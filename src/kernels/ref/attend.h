@@ -17,46 +17,56 @@ struct Running {
   bool empty = true;
 };
 
-/// One block of one head: scores s[count] become probabilities, values are summed into block_out and joined with out.
-/// value(i, j): component j of position i's value.
-template <class F, class Value>
-void add_block(Running<F>& run, F* out, F* block_out, F* s, size_t count, size_t d, const Value& value) {
+/// Maximum of a block's scores and the sum of their exponentials.
+template <class F>
+struct BlockSums {
+  F m, l;
+};
+
+/// Probabilities s[count] of block `block` for the query q[key_width]. key(block, i, j): component j of key i.
+template <class F, class Key>
+BlockSums<F> weigh_block(F* s, const F* q, size_t key_width, size_t block, size_t count, F scale, const Key& key) {
+  for (size_t i = 0; i < count; ++i) {
+    F acc = 0;
+    for (size_t j = 0; j < key_width; ++j) acc = std::fma(q[j], key(block, i, j), acc);
+    s[i] = acc * scale;
+  }
   const F m = row_max(s, count);
   for (size_t i = 0; i < count; ++i) s[i] = exp(s[i] - m);
-  const F l = row_sum(s, count);
-  for (size_t j = 0; j < d; ++j) {
-    F o = 0;
-    for (size_t i = 0; i < count; ++i) o = std::fma(s[i], value(i, j), o);
-    block_out[j] = o;
-  }
-  if (run.empty) {
-    run = {m, l, false};
-    std::copy_n(block_out, d, out);
-    return;
-  }
-  const F both = m > run.m ? m : run.m, fa = exp(run.m - both), fb = exp(m - both);
-  run.m = both;
-  run.l = run.l * fa + l * fb;
-  for (size_t j = 0; j < d; ++j) out[j] = out[j] * fa + block_out[j] * fb;
+  return {m, row_sum(s, count)};
 }
 
-/// out[d] of the query q[key_width] over positions [0, n). key(block, i, j): component j of key i of a block; value
-/// likewise, of d components. block_out: scratch of d numbers.
+/// Joins a block with those before, for components [begin, end) of out. value(block, i, j): as key.
+template <class F, class Value>
+void add_block(Running<F>& run, F* out, const F* s, const BlockSums<F>& sums, size_t block, size_t count, size_t begin,
+               size_t end, const Value& value) {
+  const bool first = run.empty;
+  const F both = first || sums.m > run.m ? sums.m : run.m;
+  const F fa = first ? F(0) : exp(run.m - both), fb = first ? F(1) : exp(sums.m - both);
+  run = {both, first ? sums.l : run.l * fa + sums.l * fb, false};
+  for (size_t j = begin; j < end; ++j) {
+    F o = 0;
+    for (size_t i = 0; i < count; ++i) o = std::fma(s[i], value(block, i, j), o);
+    out[j] = first ? o : out[j] * fa + o * fb;
+  }
+}
+
+template <class F>
+void divide(const Running<F>& run, F* out, size_t begin, size_t end) {
+  for (size_t j = begin; j < end; ++j) out[j] = run.empty ? F(0) : out[j] / run.l;
+}
+
+/// out[d] of the query q[key_width] over positions [0, n).
 template <class F, class Key, class Value>
-void attend(F* out, const F* q, size_t key_width, size_t d, size_t n, F scale, F* block_out, const Key& key,
-            const Value& value) {
+void attend(F* out, const F* q, size_t key_width, size_t d, size_t n, F scale, const Key& key, const Value& value) {
   Running<F> run;
   for (size_t block = 0; block * kPagePositions < n; ++block) {
     const size_t count = std::min(kPagePositions, n - block * kPagePositions);
     F s[kPagePositions];
-    for (size_t i = 0; i < count; ++i) {
-      F acc = 0;
-      for (size_t j = 0; j < key_width; ++j) acc = std::fma(q[j], key(block, i, j), acc);
-      s[i] = acc * scale;
-    }
-    add_block(run, out, block_out, s, count, d, [&](size_t i, size_t j) { return value(block, i, j); });
+    const BlockSums<F> sums = weigh_block(s, q, key_width, block, count, scale, key);
+    add_block(run, out, s, sums, block, count, 0, d, value);
   }
-  for (size_t j = 0; j < d; ++j) out[j] = run.empty ? F(0) : out[j] / run.l;
+  divide(run, out, 0, d);
 }
 
 }  // namespace fathom::ref

@@ -79,25 +79,100 @@ void store_latent(const KvPages& kv, size_t position, const float* row, size_t w
   rows.store(kv.pages[position / kPagePositions] + kv.key_offset, position % kPagePositions, row);
 }
 
-void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
-               float scale, float* scratch) {
-  const Part keys{kv.type, d, true}, values{kv.type, d, false};
-  const auto key = [&](size_t block, size_t i, size_t j) {
-    return keys.load(kv.pages[block] + kv.key_offset + kv_head * keys.bytes(), i, j);
-  };
-  const auto value = [&](size_t block, size_t i, size_t j) {
-    return values.load(kv.pages[block] + kv.value_offset + kv_head * values.bytes(), i, j);
-  };
-  for (size_t h = 0; h < group; ++h) attend(out + h * d, q + h * d, d, d, n, scale, scratch, key, value);
+namespace {
+
+/// Reads components of keys and values as attend.h wants them.
+struct Gqa {
+  const KvPages& kv;
+  size_t head;
+  Part keys, values;
+
+  Gqa(const KvPages& pages, size_t kv_head, size_t d)
+      : kv(pages), head(kv_head), keys{pages.type, d, true}, values{pages.type, d, false} {}
+  float key(size_t block, size_t i, size_t j) const {
+    return keys.load(kv.pages[block] + kv.key_offset + head * keys.bytes(), i, j);
+  }
+  float value(size_t block, size_t i, size_t j) const {
+    return values.load(kv.pages[block] + kv.value_offset + head * values.bytes(), i, j);
+  }
+};
+struct Mla {
+  const KvPages& kv;
+  Part rows;
+
+  Mla(const KvPages& pages, size_t width) : kv(pages), rows{pages.type, width, false} {}
+  float key(size_t block, size_t i, size_t j) const { return rows.load(kv.pages[block] + kv.key_offset, i, j); }
+  float value(size_t block, size_t i, size_t j) const { return key(block, i, j); }
+};
+
+template <class Cache>
+void attend_heads(float* out, const float* q, size_t heads, size_t width, size_t d, size_t n, float scale,
+                  const Cache& cache) {
+  for (size_t h = 0; h < heads; ++h)
+    attend(
+        out + h * d, q + h * width, width, d, n, scale,
+        [&](size_t block, size_t i, size_t j) { return cache.key(block, i, j); },
+        [&](size_t block, size_t i, size_t j) { return cache.value(block, i, j); });
 }
 
+size_t positions_of(size_t n, size_t block) { return std::min(kPagePositions, n - block * kPagePositions); }
+
+/// Parts [block][head]: 64 probabilities, the maximum, the sum.
+constexpr size_t kPart = kPagePositions + 2;
+
+template <class Cache>
+void weigh_heads(float* parts, const float* q, size_t heads, size_t width, size_t n, float scale, size_t begin,
+                 size_t end, const Cache& cache) {
+  for (size_t b = begin; b < end; ++b)
+    for (size_t h = 0; h < heads; ++h) {
+      float* p = parts + (b * heads + h) * kPart;
+      const BlockSums<float> sums =
+          weigh_block(p, q + h * width, width, b, positions_of(n, b), scale,
+                      [&](size_t block, size_t i, size_t j) { return cache.key(block, i, j); });
+      p[kPagePositions] = sums.m, p[kPagePositions + 1] = sums.l;
+    }
+}
+
+template <class Cache>
+void sum_heads(float* out, const float* parts, size_t heads, size_t d, size_t n, size_t begin, size_t end,
+               const Cache& cache) {
+  for (size_t h = 0; h < heads; ++h) {
+    Running<float> run;
+    for (size_t b = 0; b * kPagePositions < n; ++b) {
+      const float* p = parts + (b * heads + h) * kPart;
+      add_block(run, out + h * d, p, {p[kPagePositions], p[kPagePositions + 1]}, b, positions_of(n, b), begin, end,
+                [&](size_t block, size_t i, size_t j) { return cache.value(block, i, j); });
+    }
+    divide(run, out + h * d, begin, end);
+  }
+}
+
+}  // namespace
+
+void attention(float* out, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head, size_t n,
+               float scale, float* /*scratch*/) {
+  attend_heads(out, q, group, d, d, n, scale, Gqa(kv, kv_head, d));
+}
 void attention_mla(float* out, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv, size_t n,
-                   float scale, float* scratch) {
-  const size_t width = latent + rope;
-  const Part rows{kv.type, width, false};
-  const auto row = [&](size_t block, size_t i, size_t j) { return rows.load(kv.pages[block] + kv.key_offset, i, j); };
-  for (size_t h = 0; h < heads; ++h)
-    attend(out + h * latent, q + h * width, width, latent, n, scale, scratch, row, row);
+                   float scale, float* /*scratch*/) {
+  attend_heads(out, q, heads, latent + rope, latent, n, scale, Mla(kv, latent + rope));
+}
+
+void attention_weights(float* parts, const float* q, size_t group, size_t d, const KvPages& kv, size_t kv_head,
+                       size_t n, float scale, size_t begin, size_t end) {
+  weigh_heads(parts, q, group, d, n, scale, begin, end, Gqa(kv, kv_head, d));
+}
+void attention_values(float* out, const float* parts, size_t group, size_t d, const KvPages& kv, size_t kv_head,
+                      size_t n, size_t begin, size_t end, float* /*scratch*/) {
+  sum_heads(out, parts, group, d, n, begin, end, Gqa(kv, kv_head, d));
+}
+void attention_mla_weights(float* parts, const float* q, size_t heads, size_t latent, size_t rope, const KvPages& kv,
+                           size_t n, float scale, size_t begin, size_t end, float* /*scratch*/) {
+  weigh_heads(parts, q, heads, latent + rope, n, scale, begin, end, Mla(kv, latent + rope));
+}
+void attention_mla_values(float* out, const float* parts, size_t heads, size_t latent, size_t rope, const KvPages& kv,
+                          size_t n, size_t begin, size_t end, float* /*scratch*/) {
+  sum_heads(out, parts, heads, latent, n, begin, end, Mla(kv, latent + rope));
 }
 
 }  // namespace fathom::ref
