@@ -27,7 +27,7 @@ void for_each_unit(ThreadPool& pool, std::span<const SequenceRows> sequences, si
 bool share(const ThreadPool& pool, std::span<const SequenceRows> sequences, size_t parts) {
   size_t units = 0, longest = 0;
   for (const SequenceRows& s : sequences) units += s.rows * parts, longest = std::max(longest, s.position + s.rows);
-  return units < pool.size() && longest >= kSharedPositions;
+  return units != 0 && units < pool.size() && longest >= kSharedPositions;
 }
 
 /// Calls weigh(unit, weights, begin, end) for the blocks of all units, then sum(unit, weights, begin, end) for their
