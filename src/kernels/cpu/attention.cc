@@ -43,11 +43,11 @@ void in_two_passes(ThreadPool& pool, SharedAttention& shared, std::span<const Se
       total += unit.blocks() * attention_part(heads);
     }
   if (shared.weights.size() < total) shared.weights.resize(std::max(total, 2 * shared.weights.size()));
-  const size_t units = shared.units.size(), pieces = (2 * pool.size() + units - 1) / units;
-  const size_t lines = (columns + kColumns - 1) / kColumns, sums = std::min(pieces, lines);
-  pool.run(units * pieces, [&](size_t i) {
-    const AttentionUnit& unit = shared.units[i / pieces];
-    const size_t n = unit.blocks(), piece = i % pieces, begin = n * piece / pieces, end = n * (piece + 1) / pieces;
+  const size_t units = shared.units.size(), cuts = pieces(2 * pool.size(), units);
+  const size_t lines = pieces(columns, kColumns), sums = std::min(cuts, lines);
+  pool.run(units * cuts, [&](size_t i) {
+    const AttentionUnit& unit = shared.units[i / cuts];
+    const size_t n = unit.blocks(), piece = i % cuts, begin = n * piece / cuts, end = n * (piece + 1) / cuts;
     if (begin < end) weigh(unit, shared.weights.data() + unit.at, begin, end);
   });
   pool.run(units * sums, [&](size_t i) {
@@ -90,7 +90,7 @@ void cpu_attention_mla(const CpuWork& work, SharedAttention& shared, const Tenso
                        std::span<const SequenceRows> sequences, const LayerCache& layer, size_t heads, size_t latent,
                        float scale) {
   const size_t width = q.shape().back() / heads, rope = width - latent;
-  const size_t parts = (heads + kLatentHeads - 1) / kLatentHeads;
+  const size_t parts = pieces(heads, kLatentHeads);
   const auto head_of = [&](const AttentionUnit& u) {
     return (u.sequence->row + u.row) * heads + u.part * kLatentHeads;
   };

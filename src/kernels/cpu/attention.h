@@ -14,7 +14,7 @@ struct AttentionUnit {
   size_t at;         ///< of its first block's weights
 
   size_t positions() const { return sequence->position + row + 1; }
-  size_t blocks() const { return (positions() + kPagePositions - 1) / kPagePositions; }
+  size_t blocks() const { return pieces(positions(), kPagePositions); }
 };
 
 /// What threads that share a row leave for each other. Grows to the largest need and stays.

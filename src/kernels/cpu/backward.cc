@@ -14,8 +14,6 @@ namespace {
 
 constexpr size_t kWeightColumns = 64;  // a multiple of sixteen lanes
 
-size_t pieces(size_t n, size_t piece) { return (n + piece - 1) / piece; }
-
 }  // namespace
 
 void cpu_rms_norm_backward(const CpuWork& work, const Tensor& dx, const Tensor& dweight, const Tensor& dy,

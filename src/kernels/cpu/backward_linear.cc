@@ -14,8 +14,6 @@ constexpr size_t kWeightColumns = 64;  // a multiple of sixteen lanes
 constexpr size_t kTileRows = 12;       // a multiple of every tile's rows
 constexpr size_t kPairsOfItem = 32;
 
-size_t pieces(size_t n, size_t piece) { return (n + piece - 1) / piece; }
-
 /// Outputs are cut evenly, into fewer rows only where the pool would be short of items.
 size_t rows_of_weight_items(size_t O, size_t columns, size_t threads) {
   const size_t wanted = std::min(pieces(O, kWeightRows / 4), pieces(threads, columns));
@@ -41,29 +39,21 @@ struct Pairs {
     size_t first;
     bool both;  ///< else the second is 0
   };
-  size_t O = 0, K = 0, T = 0;
-  const float *dy = nullptr, *x = nullptr;
-  size_t dy_stride = 0, x_stride = 0;
+  const LinearBackward* task;
   std::vector<Rows> rows;      // of tokens: within sequences
   Tensor dy_outputs;           // [T, ceil(O / 2)]: for dx
   Tensor dy_tokens, x_tokens;  // [rows.size(), O] and [rows.size(), K]: for dw
 
-  explicit Pairs(const LinearBackward& task)
-      : O(task.w->O()),
-        K(task.w->K()),
-        T(task.T),
-        dy(task.dy.data<float>() + task.dy_offset),
-        x(task.x.data<float>() + task.x_offset),
-        dy_stride(task.dy_stride),
-        x_stride(task.x_stride) {
+  explicit Pairs(const LinearBackward& of) : task(&of) {
+    const size_t O = of.w->O(), K = of.w->K();
     size_t begin = 0;
-    for (const uint32_t end : task.sequence_ends) {
+    for (const uint32_t end : of.sequence_ends) {
       for (size_t t = begin; t < end; t += 2) rows.push_back({t, t + 1 < end});
       begin = end;
     }
-    check(begin == T, "the last sequence ends with the rows");
-    if (task.dx.defined()) dy_outputs = make_tensor(DType::kI32, {T, pieces(O, 2)});
-    if (task.dw.defined()) {
+    check(begin == of.T, "the last sequence ends with the rows");
+    if (of.dx.defined()) dy_outputs = make_tensor(DType::kI32, {of.T, pieces(O, 2)});
+    if (of.dw.defined()) {
       dy_tokens = make_tensor(DType::kI32, {rows.size(), O});
       x_tokens = make_tensor(DType::kI32, {rows.size(), K});
     }
@@ -73,6 +63,8 @@ struct Pairs {
 
   /// Fills what belongs to pairs [begin, end) of rows.
   void fill(const Kernels& k, size_t begin, size_t end) const {
+    const size_t O = task->w->O(), K = task->w->K(), dy_stride = task->dy_stride, x_stride = task->x_stride;
+    const float *dy = task->dy.data<float>() + task->dy_offset, *x = task->x.data<float>() + task->x_offset;
     for (size_t p = begin; p < end; ++p) {
       const Rows& r = rows[p];
       if (dy_outputs.defined())

@@ -8,6 +8,9 @@
 
 namespace fathom {
 
+/// How many pieces of at most `piece` make n.
+constexpr size_t pieces(size_t n, size_t piece) { return (n + piece - 1) / piece; }
+
 /// The pool and the kernels that a backend computes with.
 struct CpuWork {
   ThreadPool& pool;
@@ -17,7 +20,7 @@ struct CpuWork {
   template <class F>
   void rows(size_t n, size_t width, F&& f) const {
     const size_t piece = std::max<size_t>(1, 16384 / std::max<size_t>(width, 1));
-    pool.run((n + piece - 1) / piece, [&](size_t i) { f(i * piece, std::min(piece, n - i * piece)); });
+    pool.run(pieces(n, piece), [&](size_t i) { f(i * piece, std::min(piece, n - i * piece)); });
   }
 };
 
