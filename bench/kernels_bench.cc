@@ -77,9 +77,12 @@ void bench_linear(const Kernels& k, Profile profile, DType type, size_t K, size_
   std::vector<uint16_t> rounded(T * K);
   k.round_bf16(rounded.data(), x.data(), x.size());
   const testing::TestRows xq(k, x, T, K, int8_block(type) ? int8_block(type) : 32);
+  const std::vector<std::byte> tiles = testing::tiles_of(k, xq.view, T, K);
+  QuantizedRows rows = xq.view;
+  if (T >= k.tiles.least) rows.tiles = tiles.data();
   const Timing t = time_calls([&] {
     if (profile == Profile::kExact) k.linear_exact(y.data(), O, w.view, 0, w.view.panels(), x.data(), K, T);
-    if (profile == Profile::kInt8) k.linear_int8(y.data(), O, w.view, 0, w.view.panels(), xq.view, T);
+    if (profile == Profile::kInt8) k.linear_int8(y.data(), O, w.view, 0, w.view.panels(), rows, T);
     if (profile == Profile::kBf16) k.linear_bf16(y.data(), O, w.view, 0, w.view.panels(), rounded.data(), T);
   });
   const char* names[] = {"linear_exact", "linear_int8", "linear_bf16"};

@@ -38,6 +38,21 @@ struct QuantizedRows {
   int8_t* q = nullptr;      ///< [T, K]
   float* d = nullptr;       ///< [T, ceil(K / block)], dx
   int16_t* sums = nullptr;  ///< [T, K / 16]: sum of q over each 16 values
+  /// All of it once more, as ActivationTiles::fill wrote it for the same rows; null: not there.
+  const std::byte* tiles = nullptr;
+};
+
+/// Many rows of activations in the order in which a table's linear_int8 reads them: tiles of `rows` rows times a slice
+/// of 256 values of k (the last may be shorter), a slice's T / rows tiles one after the other, slices ascending. Rows
+/// beyond the last whole tile are read from the plain form.
+struct ActivationTiles {
+  static constexpr size_t kSlice = 256;
+  size_t rows = 0, bytes = 0;  ///< of a tile; 0: this table has no such form
+  size_t least = 0;            ///< rows from which on linear_int8 reads it; without it the product is only slower
+  /// Writes tiles [begin, end) of every slice of x's T rows of K values.
+  void (*fill)(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) = nullptr;
+
+  size_t size(size_t T, size_t K) const { return rows ? T / rows * ((K + kSlice - 1) / kSlice) * bytes : 0; }
 };
 
 enum class CacheType : uint8_t { kF32, kBF16, kQ8 };
@@ -85,6 +100,7 @@ struct Kernels {
   /// Rows [T, K] f32 to x.q, x.d, x.sums with x.block. K is a multiple of 16, not always of block: the last block may
   /// be short.
   void (*quantize_rows)(const QuantizedRows& out, const float* x, size_t T, size_t K);
+  ActivationTiles tiles;
   void (*round_bf16)(uint16_t* out, const float* x, size_t n);
 
   // ---- rows and elements

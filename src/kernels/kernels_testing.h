@@ -148,6 +148,13 @@ struct TestRows {
   QuantizedRows view;
 };
 
+/// x's T rows of K values in the form that k's linear_int8 reads many rows in; empty: k has none.
+inline std::vector<std::byte> tiles_of(const Kernels& k, const QuantizedRows& x, size_t T, size_t K) {
+  std::vector<std::byte> tiles(k.tiles.size(T, K), std::byte{0x7f});
+  if (!tiles.empty()) k.tiles.fill(tiles.data(), x, 0, T / k.tiles.rows, T, K);
+  return tiles;
+}
+
 /// What activations can hold: normal values and zeros; for every other seed also subnormals and huge values (which
 /// drown the rest of a sum), and if `wild` infinities and NaN.
 inline std::vector<float> test_activations(size_t n, uint64_t seed, bool wild = false) {

@@ -29,8 +29,13 @@ std::vector<float> exact(const Kernels& k, const TestWeight& w, const std::vecto
 }
 std::vector<float> int8(const Kernels& k, const TestWeight& w, const TestRows& x, size_t T, size_t begin, size_t end) {
   const size_t stride = w.view.O + 3;
-  std::vector<float> y(T * stride + 16, -7.0f);
-  k.linear_int8(y.data(), stride, w.view, begin, end, x.view, T);
+  std::vector<float> y(T * stride + 16, -7.0f), plain = y;
+  k.linear_int8(plain.data(), stride, w.view, begin, end, x.view, T);
+  const std::vector<std::byte> tiles = testing::tiles_of(k, x.view, T, w.view.K);
+  QuantizedRows rows = x.view;
+  rows.tiles = tiles.empty() ? nullptr : tiles.data();
+  k.linear_int8(y.data(), stride, w.view, begin, end, rows, T);
+  EXPECT_TRUE(same_bits(y, plain)) << k.name << ": with tiles and without";
   return y;
 }
 std::vector<float> bf16(const Kernels& k, const TestWeight& w, const std::vector<uint16_t>& x, size_t T, size_t begin,

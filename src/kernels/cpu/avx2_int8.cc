@@ -2,8 +2,8 @@
 // type allows (simd_unpack.h), then one vpmaddwd widens them and multiplies by the integer scale of the sub-block.
 // Sums inside a block are exact integers in any order, so this order is free (spec/numerics.md 3).
 #include "kernels/cpu/avx2.h"
-#include "kernels/cpu/avx2_int8_asm.h"
 #include "kernels/cpu/avx2_int8_few.h"
+#include "kernels/cpu/avx2_tiles.h"
 #include "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/simd_int8.h"
 #include "kernels/cpu/simd_unpack.h"
@@ -34,10 +34,6 @@ struct FromSlice {
   [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
     return load(&slice.secondary[g][half][0]);
   }
-  /// Minima of sub-blocks of 32: 2 g in the low int16 of each row, 2 g + 1 in the high one.
-  [[gnu::always_inline]] inline __m256i two_minima(size_t g, size_t half) const {
-    return _mm256_blend_epi16(secondary(2 * g, half), secondary(2 * g + 1, half), 0xaa);
-  }
   [[gnu::always_inline]] inline __m256 d(size_t b, size_t half) const { return _mm256_load_ps(&slice.d[b][half]); }
   [[gnu::always_inline]] inline __m256 m(size_t b, size_t half) const { return _mm256_load_ps(&slice.m[b][half]); }
 };
@@ -58,7 +54,7 @@ template <DType type, int R>
                       _mm_packs_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
     }
     for (size_t g = 0; g < 4; ++g) {
-      const __m256i minima = from.two_minima(g, half);
+      const __m256i minima = from.secondary(g, half);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r)
         sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(minima, broadcast4(&q32[r][2 * g])));
@@ -154,92 +150,11 @@ template <DType type, int R>
   }
 }
 
-/// The same for six rows of activations and all 16 rows of the panel: sums[t][lane] of sub-block (or block of 32) s.
-template <DType type, bool add>
-[[gnu::always_inline]] inline void six_sub_block(int32_t (&sums)[6][16], const PanelSlice& slice, size_t s,
-                                                 const void* scale, const int8_t* q, size_t q_stride) {
-  constexpr Int8Traits kTraits = int8_traits<type>();
-  constexpr size_t kSteps = kTraits.sub_block / 4;
-  const uint8_t* w = &slice.w[s * kSteps][0][0];
-  q += 4 * kSteps * s;
-  if constexpr (kTraits.offset == 128) {
-    multiply_six_signed<add>(sums, w, q, q_stride, scale);
-  } else {
-    constexpr size_t kGroup = static_cast<size_t>(kTraits.pair_sums) < kSteps ? kTraits.pair_sums : kSteps;
-    multiply_six<kGroup, add>(sums, w, q, q_stride, scale);
-#pragma GCC unroll 2
-    for (size_t step = kGroup; step < kSteps; step += kGroup)
-      multiply_six<kGroup, true>(sums, w + 64 * step, q + 4 * step, q_stride, scale);
-  }
-}
-
-/// Six rows' chains of 16 outputs, continued over blocks of 32.
-template <DType type>
-inline void six_blocks(float (&acc)[6][16], const PanelSlice& slice, size_t blocks, const Activations& x) {
-  constexpr Int8Traits kTraits = int8_traits<type>();
-  alignas(32) static constexpr int16_t kOnes[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  alignas(32) int32_t sums[6][16];
-  for (size_t b = 0; b < blocks; ++b) {
-    six_sub_block<type, false>(sums, slice, b, kOnes, x.q, x.q_stride);
-    for (size_t r = 0; r < 6; ++r) {
-      const int16_t* s = x.sums + r * x.sums_stride + 2 * b;
-      const __m256 dx = _mm256_broadcast_ss(x.d + r * x.d_stride + b);
-      const int sum = s[0] + s[1];
-      for (size_t half = 0; half < 16; half += 8) {
-        const FromSlice<type> from{slice};
-        __m256i whole = from.load(&sums[r][half]);
-        if constexpr (kTraits.offset != 0 && kTraits.offset != 128)
-          whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(kTraits.offset * sum));
-        __m256 a = _mm256_load_ps(&acc[r][half]);
-        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(from.d(b, half), dx), a);
-        if constexpr (kTraits.minimum != 0)
-          a = _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(sum)), _mm256_mul_ps(from.m(b, half), dx), a);
-        _mm256_store_ps(&acc[r][half], a);
-      }
-    }
-  }
-}
-
-/// ... over one block of 256.
-template <DType type>
-inline void six_super_block(float (&acc)[6][16], const PanelSlice& slice, const Activations& x) {
-  constexpr Int8Traits kTraits = int8_traits<type>();
-  constexpr bool kSecondary = kTraits.minimum != 0 || kTraits.offset != 128;
-  alignas(32) int32_t sums[6][16];
-  six_sub_block<type, false>(sums, slice, 0, slice.scale[0], x.q, x.q_stride);
-  for (size_t s = 1; s < 256 / kTraits.sub_block; ++s)
-    six_sub_block<type, true>(sums, slice, s, slice.scale[s], x.q, x.q_stride);
-  const FromSlice<type> from{slice};
-  for (size_t half = 0; half < 16; half += 8) {
-    __m256i secondary[6];
-    if constexpr (kSecondary) secondary_sums<type, 6>(secondary, from, half, x);
-    const __m256 d = from.d(0, half);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < 6; ++r) {
-      const __m256 dx = _mm256_broadcast_ss(x.d + r * x.d_stride);
-      __m256i whole = from.load(&sums[r][half]);
-      if constexpr (kSecondary && kTraits.minimum == 0) whole = _mm256_sub_epi32(whole, secondary[r]);
-      __m256 a = _mm256_load_ps(&acc[r][half]);
-      a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, dx), a);
-      if constexpr (kTraits.minimum != 0)
-        a = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(secondary[r]), _mm256_mul_ps(from.m(0, half), dx), a);
-      _mm256_store_ps(&acc[r][half], a);
-    }
-  }
-}
-
-/// n <= 16 floats; of a whole panel without a call.
-inline void copy_row(float* to, const float* from, size_t n) {
-  if (n == 16)
-    __builtin_memcpy(to, from, 64);
-  else
-    __builtin_memcpy(to, from, 4 * n);
-}
-
 struct Int8Kernel {
   using Simd = avx2::Simd;
-  static constexpr int kRows = 6;
+  static constexpr ActivationTiles kTiles = kActivationTiles;
+  static constexpr size_t kPanels = 4;
+  static constexpr int kRows = 3;  ///< of rows that are in no whole tile
   static constexpr int kDirectRows = 16, kDirectTile = 4;
   static constexpr bool kSignedBytes = true;
 
@@ -247,7 +162,6 @@ struct Int8Kernel {
   template <DType type, int R>
   static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
                    bool first) {
-    if constexpr (R == 6) return six_rows<type>(y, y_stride, rows, slice, blocks, x, first);
     for (size_t half = 0; half < rows; half += 8) {
       const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
       __m256 acc[R];
@@ -263,20 +177,17 @@ struct Int8Kernel {
     }
   }
 
+  /// Six rows of one panel's outputs over one slice.
   template <DType type>
-  static void six_rows(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
-                       const Activations& x, bool first) {
-    alignas(32) float acc[6][16];
-    for (size_t r = 0; r < 6; ++r) {
-      _mm256_store_ps(acc[r], _mm256_setzero_ps());
-      _mm256_store_ps(acc[r] + 8, _mm256_setzero_ps());
-      if (!first) copy_row(acc[r], y + r * y_stride, rows);
-    }
-    if constexpr (has_sub_blocks<type>())
-      six_super_block<type>(acc, slice, x);
-    else
-      six_blocks<type>(acc, slice, blocks, x);
-    for (size_t r = 0; r < 6; ++r) copy_row(y + r * y_stride, acc[r], rows);
+  static void whole_tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
+                         const std::byte* x, bool first) {
+    if (first)
+      for (size_t r = 0; r < 6; ++r) __builtin_memset(y + r * y_stride, 0, 4 * rows);
+    if (rows == 16) return SixRows<type>::multiply(y, y_stride, slice, blocks, x);
+    float whole[6][16] = {};
+    for (size_t r = 0; r < 6; ++r) __builtin_memcpy(whole[r], y + r * y_stride, 4 * rows);
+    SixRows<type>::multiply(whole[0], 16, slice, blocks, x);
+    for (size_t r = 0; r < 6; ++r) __builtin_memcpy(y + r * y_stride, whole[r], 4 * rows);
   }
 
   template <DType type, int R>
@@ -287,6 +198,13 @@ struct Int8Kernel {
 };
 
 }  // namespace
+
+void fill_tiles(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) {
+  if (x.block == 32)
+    fill_with<Tile32>(tiles, x, begin, end, T, K);
+  else
+    fill_with<Tile256>(tiles, x, begin, end, T, K);
+}
 
 void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const QuantizedRows& x, size_t T) {

@@ -12,15 +12,15 @@ namespace {
 #define FATHOM_YMM                                                                                                    \
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
       "xmm14", "xmm15", "memory"
-// Four bytes of one row of activations in every dword of ymm14, times those of 16 rows of weights (ymm12, ymm13):
-// pairs of products, begun in or added to two registers of int16.
-#define FATHOM_BEGIN_ROW(x, lo, hi)       \
+// One dword of a row of activations in every dword of ymm14, times those of 16 rows of weights (ymm12, ymm13): pairs of
+// products, begun in or added to two registers.
+#define FATHOM_BEGIN_BYTES(x, lo, hi)     \
   "vpbroadcastd " x                       \
   ", %%ymm14\n\t"                         \
   "vpmaddubsw %%ymm14, %%ymm12, %%ymm" lo \
   "\n\t"                                  \
   "vpmaddubsw %%ymm14, %%ymm13, %%ymm" hi "\n\t"
-#define FATHOM_ADD_ROW(x, lo, hi)            \
+#define FATHOM_ADD_BYTES(x, lo, hi)          \
   "vpbroadcastd " x                          \
   ", %%ymm14\n\t"                            \
   "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n\t" \
@@ -28,12 +28,26 @@ namespace {
   "vpaddw %%ymm15, %%ymm" lo ", %%ymm" lo    \
   "\n\t"                                     \
   "vpaddw %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
+#define FATHOM_BEGIN_WORDS(x, lo, hi)   \
+  "vpbroadcastd " x                     \
+  ", %%ymm14\n\t"                       \
+  "vpmaddwd %%ymm14, %%ymm12, %%ymm" lo \
+  "\n\t"                                \
+  "vpmaddwd %%ymm14, %%ymm13, %%ymm" hi "\n\t"
+#define FATHOM_ADD_WORDS(x, lo, hi)        \
+  "vpbroadcastd " x                        \
+  ", %%ymm14\n\t"                          \
+  "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n\t" \
+  "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n\t" \
+  "vpaddd %%ymm15, %%ymm" lo ", %%ymm" lo  \
+  "\n\t"                                   \
+  "vpaddd %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
 #define FATHOM_STEP(row, step)                                                                                         \
   "vmovdqa 64*" step                                                                                                   \
   "(%[w]), %%ymm12\n\t"                                                                                                \
-  "vmovdqa 64*" step "+32(%[w]), %%ymm13\n\t" row("4*" step "(%[x])", "0", "1") row("4*" step "(%[x],%[k])", "2", "3") \
-      row("4*" step "(%[x],%[k],2)", "4", "5") row("4*" step "(%[x3])", "6", "7")                                      \
-          row("4*" step "(%[x3],%[k])", "8", "9") row("4*" step "(%[x3],%[k],2)", "10", "11")
+  "vmovdqa 64*" step "+32(%[w]), %%ymm13\n\t" row("24*" step "(%[x])", "0", "1") row("24*" step "+4(%[x])", "2", "3")  \
+      row("24*" step "+8(%[x])", "4", "5") row("24*" step "+12(%[x])", "6", "7") row("24*" step "+16(%[x])", "8", "9") \
+          row("24*" step "+20(%[x])", "10", "11")
 // int16 pairs to int32, times the scales of ymm12 and ymm13; then kept, or added to what is there.
 #define FATHOM_WIDEN                         \
   "vmovdqa (%[scale]), %%ymm12\n\t"          \
@@ -55,17 +69,17 @@ namespace {
   ".endr"
 
 /// sums[t][lane] = or += scale[lane] * the sum over 4 * steps values of w x: 16 rows of unsigned bytes w
-/// [steps][16][4], six rows of x, k bytes apart; scale: 16 times two equal int16. Pair sums stay in int16: the caller
-/// knows that `steps` of them fit.
+/// [steps][16][4], x [steps][6][4]; scale: 16 times two equal int16. Pair sums stay in int16: the caller knows that
+/// `steps` of them fit.
 template <int steps, bool add>
-[[gnu::always_inline]] inline void multiply_six(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x, size_t k,
+[[gnu::always_inline]] inline void multiply_six(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x,
                                                 const void* scale) {
   static_assert(steps == 2 || steps == 4 || steps == 8);
-#define FATHOM_MULTIPLY(more, end)                                                                             \
-  asm volatile(FATHOM_STEP(FATHOM_BEGIN_ROW, "0") ".irp step, " more "\n\t" FATHOM_STEP(                       \
-                   FATHOM_ADD_ROW, "\\step") ".endr\n\t" FATHOM_WIDEN end                                      \
-               :                                                                                               \
-               : [w] "r"(w), [x] "r"(x), [x3] "r"(x + 3 * k), [k] "r"(k), [scale] "r"(scale), [sums] "r"(sums) \
+#define FATHOM_MULTIPLY(more, end)                                                         \
+  asm volatile(FATHOM_STEP(FATHOM_BEGIN_BYTES, "0") ".irp step, " more "\n\t" FATHOM_STEP( \
+                   FATHOM_ADD_BYTES, "\\step") ".endr\n\t" FATHOM_WIDEN end                \
+               :                                                                           \
+               : [w] "r"(w), [x] "r"(x), [scale] "r"(scale), [sums] "r"(sums)              \
                : FATHOM_YMM)
   if constexpr (steps == 8 && add) FATHOM_MULTIPLY("1,2,3,4,5,6,7", FATHOM_ADD);
   if constexpr (steps == 8 && !add) FATHOM_MULTIPLY("1,2,3,4,5,6,7", FATHOM_KEEP);
@@ -76,39 +90,62 @@ template <int steps, bool add>
 #undef FATHOM_MULTIPLY
 }
 
-// Weights of the whole signed range: |w| times x with w's sign, widened and scaled at once, in twelve sums of int32.
-#define FATHOM_SIGNED_ROW(x, step, lo, hi)      \
-  "vpbroadcastd " x                             \
-  ", %%ymm14\n\t"                               \
-  "vpsignb 64*" step                            \
-  "(%[w]), %%ymm14, %%ymm15\n\t"                \
-  "vpsignb 64*" step                            \
-  "+32(%[w]), %%ymm14, %%ymm14\n\t"             \
-  "vpmaddubsw %%ymm15, %%ymm12, %%ymm15\n\t"    \
-  "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n\t"    \
+/// sums[t][lane] = the sum over 2 * steps numbers of w x: int16 w [steps][16][2] and x [steps][6][2].
+template <int steps>
+[[gnu::always_inline]] inline void multiply_six_words(int32_t (&sums)[6][16], const int16_t* w, const int16_t* x) {
+  static_assert(steps == 4 || steps == 8);
+#define FATHOM_MULTIPLY(more)                                                              \
+  asm volatile(FATHOM_STEP(FATHOM_BEGIN_WORDS, "0") ".irp step, " more "\n\t" FATHOM_STEP( \
+                   FATHOM_ADD_WORDS, "\\step") ".endr\n\t" FATHOM_KEEP                     \
+               :                                                                           \
+               : [w] "r"(w), [x] "r"(x), [sums] "r"(sums)                                  \
+               : FATHOM_YMM)
+  if constexpr (steps == 4) FATHOM_MULTIPLY("1,2,3");
+  if constexpr (steps == 8) FATHOM_MULTIPLY("1,2,3,4,5,6,7");
+#undef FATHOM_MULTIPLY
+}
+
+// Weights of the whole signed range: |w| times x with w's sign, widened and scaled at once. Begins two sums of int32,
+// or adds to them.
+#define FATHOM_SIGNED_PRODUCTS(x, step)      \
+  "vpbroadcastd " x                          \
+  ", %%ymm14\n\t"                            \
+  "vpsignb 64*" step                         \
+  "(%[w]), %%ymm14, %%ymm15\n\t"             \
+  "vpsignb 64*" step                         \
+  "+32(%[w]), %%ymm14, %%ymm14\n\t"          \
+  "vpmaddubsw %%ymm15, %%ymm12, %%ymm15\n\t" \
+  "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n\t"
+#define FATHOM_BEGIN_SIGNED(x, step, lo, hi) \
+  FATHOM_SIGNED_PRODUCTS(x, step)            \
+  "vpmaddwd (%[scale]), %%ymm15, %%ymm" lo   \
+  "\n\t"                                     \
+  "vpmaddwd 32(%[scale]), %%ymm14, %%ymm" hi "\n\t"
+#define FATHOM_ADD_SIGNED(x, step, lo, hi)      \
+  FATHOM_SIGNED_PRODUCTS(x, step)               \
   "vpmaddwd (%[scale]), %%ymm15, %%ymm15\n\t"   \
   "vpmaddwd 32(%[scale]), %%ymm14, %%ymm14\n\t" \
   "vpaddd %%ymm15, %%ymm" lo ", %%ymm" lo       \
   "\n\t"                                        \
   "vpaddd %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
+#define FATHOM_SIGNED_STEP(row, step)                                                             \
+  "vpabsb 64*" step                                                                               \
+  "(%[w]), %%ymm12\n\t"                                                                           \
+  "vpabsb 64*" step "+32(%[w]), %%ymm13\n\t" row("24*" step "(%[x])", step, "0", "1")             \
+      row("24*" step "+4(%[x])", step, "2", "3") row("24*" step "+8(%[x])", step, "4", "5")       \
+          row("24*" step "+12(%[x])", step, "6", "7") row("24*" step "+16(%[x])", step, "8", "9") \
+              row("24*" step "+20(%[x])", step, "10", "11")
 
-/// The same over 32 values for signed bytes w, -128 too.
+/// The same as multiply_six over 32 values for signed bytes w, -128 too.
 template <bool add>
 [[gnu::always_inline]] inline void multiply_six_signed(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x,
-                                                       size_t k, const void* scale) {
-#define FATHOM_MULTIPLY(end)                                                                                        \
-  asm volatile(                                                                                                     \
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11\n\t vpxor %%ymm\\r, %%ymm\\r, %%ymm\\r\n\t .endr\n\t"                      \
-      ".irp step, 0,1,2,3,4,5,6,7\n\t"                                                                              \
-      "vpabsb 64*\\step(%[w]), %%ymm12\n\t"                                                                         \
-      "vpabsb 64*\\step+32(%[w]), %%ymm13\n\t" FATHOM_SIGNED_ROW("4*\\step(%[x])", "\\step", "0", "1")              \
-          FATHOM_SIGNED_ROW("4*\\step(%[x],%[k])", "\\step", "2", "3") FATHOM_SIGNED_ROW(                           \
-              "4*\\step(%[x],%[k],2)", "\\step", "4", "5") FATHOM_SIGNED_ROW("4*\\step(%[x3])", "\\step", "6", "7") \
-              FATHOM_SIGNED_ROW("4*\\step(%[x3],%[k])", "\\step", "8", "9")                                         \
-                  FATHOM_SIGNED_ROW("4*\\step(%[x3],%[k],2)", "\\step", "10", "11") ".endr\n\t" end                 \
-      :                                                                                                             \
-      : [w] "r"(w), [x] "r"(x), [x3] "r"(x + 3 * k), [k] "r"(k), [scale] "r"(scale), [sums] "r"(sums)               \
-      : FATHOM_YMM)
+                                                       const void* scale) {
+#define FATHOM_MULTIPLY(end)                                                                                   \
+  asm volatile(FATHOM_SIGNED_STEP(FATHOM_BEGIN_SIGNED, "0") ".irp step, 1,2,3,4,5,6,7\n\t" FATHOM_SIGNED_STEP( \
+                   FATHOM_ADD_SIGNED, "\\step") ".endr\n\t" end                                                \
+               :                                                                                               \
+               : [w] "r"(w), [x] "r"(x), [scale] "r"(scale), [sums] "r"(sums)                                  \
+               : FATHOM_YMM)
   if constexpr (add)
     FATHOM_MULTIPLY(FATHOM_ADD);
   else
@@ -117,13 +154,18 @@ template <bool add>
 }
 
 #undef FATHOM_YMM
-#undef FATHOM_BEGIN_ROW
-#undef FATHOM_ADD_ROW
+#undef FATHOM_BEGIN_BYTES
+#undef FATHOM_ADD_BYTES
+#undef FATHOM_BEGIN_WORDS
+#undef FATHOM_ADD_WORDS
 #undef FATHOM_STEP
 #undef FATHOM_WIDEN
 #undef FATHOM_KEEP
 #undef FATHOM_ADD
-#undef FATHOM_SIGNED_ROW
+#undef FATHOM_SIGNED_PRODUCTS
+#undef FATHOM_BEGIN_SIGNED
+#undef FATHOM_ADD_SIGNED
+#undef FATHOM_SIGNED_STEP
 
 }  // namespace
 }  // namespace fathom::avx2

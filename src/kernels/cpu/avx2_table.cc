@@ -25,6 +25,7 @@ constexpr Kernels table_of() {
       .linear_bf16 = nullptr,
       .pack_rows = pack_rows,
       .quantize_rows = Rows::quantize_rows,
+      .tiles = kActivationTiles,
       .round_bf16 = Rows::round_bf16,
       .rms_norm = Rows::rms_norm,
       .add = Rows::add,

@@ -28,11 +28,7 @@ struct FromSlice {
   /// The integer scale of sub-block s.
   FATHOM_INLINE __m512i scale(size_t s) const { return _mm512_load_si512(slice.scale[s]); }
   /// Minima of sub-blocks 2 j (low int16) and 2 j + 1.
-  FATHOM_INLINE __m512i two_minima(size_t j) const {
-    if constexpr (int8_traits<type>().sub_block == 16) return _mm512_load_si512(&slice.secondary[j][0][0]);
-    const __m512i first = _mm512_load_si512(&slice.secondary[2 * j][0][0]);
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, first, _mm512_load_si512(&slice.secondary[2 * j + 1][0][0]));
-  }
+  FATHOM_INLINE __m512i two_minima(size_t j) const { return _mm512_load_si512(&slice.secondary[j][0][0]); }
   FATHOM_INLINE __m512 d(size_t b) const { return _mm512_load_ps(slice.d[b]); }
   FATHOM_INLINE __m512 m(size_t b) const { return _mm512_load_ps(slice.m[b]); }
 };

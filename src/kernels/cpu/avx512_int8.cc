@@ -155,6 +155,8 @@ template <DType type, int R, class From>
 struct Int8Kernel {
   using Simd = avx512::Simd;
   static constexpr int kRows = 8;
+  static constexpr ActivationTiles kTiles{};
+  static constexpr size_t kPanels = 1;
   /// Two tiles: unpacking runs beside the multiplications, most of it on other pipes, so that a slice pays later.
   static constexpr int kDirectRows = 16, kDirectTile = 8;
   static constexpr bool kSignedBytes = false;

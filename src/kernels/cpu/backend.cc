@@ -60,6 +60,7 @@ class CpuBackend final : public Backend {
       const size_t n = tasks[i].w->view().panels();
       for (size_t begin = 0; begin < n; begin += chunk) items_.push_back({i, begin, std::min(n, begin + chunk)});
     }
+    fill_tiles(tasks);
     pool_.run(items_.size(), [&](size_t i) { run_linear(tasks[items_[i].task], items_[i].begin, items_[i].end); });
   }
 
@@ -344,6 +345,13 @@ class CpuBackend final : public Backend {
     size_t begin, end;
   };
 
+  /// Rows that have been put into tiles, once for all tasks that read them.
+  struct TiledRows {
+    const LinearOperand* x;
+    size_t row, T, K;
+    std::byte* tiles;
+  };
+
   template <class F>
   void rows(size_t n, size_t width, F&& f) {
     work_.rows(n, width, std::forward<F>(f));
@@ -374,6 +382,35 @@ class CpuBackend final : public Backend {
     return x;
   }
 
+  const TiledRows* tiled_rows(const LinearTask& task) const {
+    for (const TiledRows& known : tiled_)
+      if (known.x == task.x && known.row == task.x_row && known.T == task.T) return &known;
+    return nullptr;
+  }
+  void fill_tiles(std::span<const LinearTask> tasks) {
+    tiled_.clear();
+    tile_items_.clear();
+    tile_memory_.reset();
+    const ActivationTiles& form = k_.tiles;
+    if (form.rows == 0) return;
+    for (const LinearTask& task : tasks) {
+      if (!is_int8(*task.x) || task.T < form.least || tiled_rows(task)) continue;
+      const size_t K = task.w->K(), n = task.T / form.rows, piece = pieces(16384, form.rows * K);
+      for (size_t begin = 0; begin < n; begin += piece)
+        tile_items_.push_back({static_cast<uint32_t>(tiled_.size()), begin, std::min(n, begin + piece)});
+      tiled_.push_back({task.x, task.x_row, task.T, K, tile_memory_.allocate(form.size(task.T, K)).get()});
+    }
+    pool_.run(tile_items_.size(), [&](size_t i) {
+      const LinearItem& item = tile_items_[i];
+      const TiledRows& r = tiled_[item.task];
+      k_.tiles.fill(r.tiles, from_row(quantized(*r.x), r.K, r.row), item.begin, item.end, r.T, r.K);
+    });
+  }
+
+  static bool is_int8(const LinearOperand& x) {
+    return x.form == LinearForm::kInt8Block32 || x.form == LinearForm::kInt8Block256;
+  }
+
   void run_linear(const LinearTask& task, size_t begin, size_t end) {
     const WeightView& w = task.w->view();
     const LinearOperand& x = *task.x;
@@ -384,7 +421,11 @@ class CpuBackend final : public Backend {
         return k_.linear_exact(y, task.y_stride, w, begin, end, x.x.data<float>() + task.x_row * w.K, w.K, task.T);
       case LinearForm::kBF16:
         return k_.linear_bf16(y, task.y_stride, w, begin, end, x.half.data<uint16_t>() + task.x_row * w.K, task.T);
-      default: return k_.linear_int8(y, task.y_stride, w, begin, end, from_row(quantized(x), w.K, task.x_row), task.T);
+      default: {
+        QuantizedRows rows = from_row(quantized(x), w.K, task.x_row);
+        if (const TiledRows* tiled = tiled_rows(task)) rows.tiles = tiled->tiles;
+        return k_.linear_int8(y, task.y_stride, w, begin, end, rows, task.T);
+      }
     }
   }
 
@@ -425,7 +466,9 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   const Kernels& k_;
   const CpuWork work_;
-  std::vector<LinearItem> items_;
+  std::vector<LinearItem> items_, tile_items_;  ///< of tile_items_ `task` is an index into tiled_
+  std::vector<TiledRows> tiled_;
+  Arena tile_memory_;
   SharedAttention shared_attention_;
   std::vector<uint32_t> next_;
 };

@@ -43,7 +43,7 @@ struct FromSlice {
     return {{vld1q_s32(&slice.scale[s][r]), vld1q_s32(&slice.scale[s][r + 4])}};
   }
   [[gnu::always_inline]] inline int16x8_t minima(size_t s, size_t r) const {
-    return vld1q_s16(&slice.secondary[0][0][0] + static_cast<size_t>(int8_traits<type>().sub_block) * s + r);
+    return vld1q_s16(&slice.secondary[0][0][0] + 16 * s + r);
   }
   [[gnu::always_inline]] inline float32x4_t d(size_t b, size_t r) const { return vld1q_f32(&slice.d[b][r]); }
   [[gnu::always_inline]] inline float32x4_t m(size_t b, size_t r) const { return vld1q_f32(&slice.m[b][r]); }
@@ -216,6 +216,8 @@ template <int R>
 struct Int8Kernel {
   using Simd = neon::Simd;
   static constexpr int kRows = 4, kDirectRows = 4, kDirectTile = 4;
+  static constexpr ActivationTiles kTiles{};
+  static constexpr size_t kPanels = 1;
   static constexpr bool kSignedBytes = true;
 
   /// R rows of one panel's outputs over one slice.

@@ -26,6 +26,7 @@ constexpr Kernels table_of(bool has_dotprod) {
       .linear_bf16 = nullptr,
       .pack_rows = pack_rows,
       .quantize_rows = Rows::quantize_rows,
+      .tiles = {},
       .round_bf16 = Rows::round_bf16,
       .rms_norm = Rows::rms_norm,
       .add = Rows::add,

@@ -1,6 +1,6 @@
 // Packed groups (kernels/packed.h) as bytes with lanes over rows, with NEON: vector by vector, or a whole slice of a
 // panel (simd_planes.h) at once. Bytes are signed here, every type's offset taken off, and of a slice's `secondary`,
-// which only types with integer minima have, the first 16 int16 belong to the first 16 values, the last to the others.
+// which only types with integer minima have, the first 16 int16 belong to the first sub-block, the last to the other.
 // Included by neon_*.cc alone. Pure functions over the caller's memory, any thread.
 #pragma once
 #include <arm_neon.h>
@@ -27,8 +27,7 @@ struct Unpack<neon::Simd> {
           const int16x8_t scale = scales8<type>(src, s, r);
           vst1q_s32(&out.scale[s][r], vmovl_s16(vget_low_s16(scale)));
           vst1q_s32(&out.scale[s][r + 4], vmovl_high_s16(scale));
-          if constexpr (kTraits.minimum != 0)
-            vst1q_s16(&out.secondary[0][0][0] + 32 / kPerGroup * s + r, minima8<type>(src, s, r));
+          if constexpr (kTraits.minimum != 0) vst1q_s16(&out.secondary[0][0][0] + 16 * s + r, minima8<type>(src, s, r));
         }
     }
     for (size_t b = 0; b < blocks; ++b, src += kAt.bytes) {

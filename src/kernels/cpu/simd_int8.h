@@ -1,7 +1,8 @@
 // The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
 //   Kernel::Simd, Kernel::kRows, Kernel::kSignedBytes (simd_unpack.h), Kernel::tile<type, R>(y, y_stride, rows, slice,
 //   blocks, activations, first); up to kDirectRows rows go without a slice, in tiles of at most kDirectTile:
-//   Kernel::direct<type, R>(y, y_stride, rows, groups, blocks, activations), over all of K.
+//   Kernel::direct<type, R>(y, y_stride, rows, groups, blocks, activations), over all of K. With kTiles.rows != 0 a
+//   whole tile (ActivationTiles) goes to Kernel::whole_tile<type>(y, y_stride, rows, slice, blocks, its bytes, first).
 // Kernel is private to the including file, so these templates are too. Pure functions, any thread.
 #pragma once
 #include <cstddef>
@@ -51,21 +52,37 @@ struct Int8Panels {
     const auto* data = reinterpret_cast<const uint8_t*>(w.data);
     const size_t K = w.K;
     if (T > 0 && T <= Kernel::kDirectRows && K > 0) return direct<type>(y, y_stride, w, panel_begin, panel_end, x, T);
-    PanelSlice slice;
-    for (size_t p = panel_begin; p < panel_end; ++p) {
+    constexpr ActivationTiles kTiles = Kernel::kTiles;
+    const size_t tiles = kTiles.rows && x.tiles ? T / kTiles.rows : 0, tiled = tiles * kTiles.rows;
+    PanelSlice slices[Kernel::kPanels];
+    for (size_t p = panel_begin; p < panel_end; p += Kernel::kPanels) {
+      const size_t n = panel_end - p < Kernel::kPanels ? panel_end - p : Kernel::kPanels;
+      const auto outputs = [&](size_t i) {
+        return w.O - (p + i) * kPanelRows < kPanelRows ? w.O - (p + i) * kPanelRows : kPanelRows;
+      };
       float* out = y + p * kPanelRows;
-      const size_t left = w.O - p * kPanelRows, rows = left < kPanelRows ? left : kPanelRows;
       if (K == 0)
         for (size_t t = 0; t < T; ++t)
-          for (size_t r = 0; r < rows; ++r) out[t * y_stride + r] = 0;
+          for (size_t i = 0; i < n; ++i)
+            for (size_t r = 0; r < outputs(i); ++r) out[t * y_stride + i * kPanelRows + r] = 0;
       for (size_t k = 0; k < K; k += kSliceValues) {
         const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
-        const uint8_t* src = data + (p * (K / kBlock) + b) * planes<type>().bytes;
-        Unpack<typename Kernel::Simd>::template slice<type, Kernel::kSignedBytes>(slice, src, blocks);
-        for_tiles<Kernel::kRows>(T, [&]<int R>(size_t t) {
+        for (size_t i = 0; i < n; ++i)
+          Unpack<typename Kernel::Simd>::template slice<type, Kernel::kSignedBytes>(
+              slices[i], data + ((p + i) * (K / kBlock) + b) * planes<type>().bytes, blocks);
+        if constexpr (kTiles.rows != 0)
+          for (size_t j = 0; j < tiles; ++j)
+            for (size_t i = 0; i < n; ++i)
+              Kernel::template whole_tile<type>(out + j * kTiles.rows * y_stride + i * kPanelRows, y_stride, outputs(i),
+                                                slices[i], blocks,
+                                                x.tiles + (k / kSliceValues * tiles + j) * kTiles.bytes, k == 0);
+        for_tiles<Kernel::kRows>(T - tiled, [&]<int R>(size_t rest) {
+          const size_t t = tiled + rest;
           const Activations tile_x = {
               x.q + t * K + k, x.d + t * (K / kBlock) + b, x.sums + (t * K + k) / 16, K, K / kBlock, K / 16};
-          Kernel::template tile<type, R>(out + t * y_stride, y_stride, rows, slice, blocks, tile_x, k == 0);
+          for (size_t i = 0; i < n; ++i)
+            Kernel::template tile<type, R>(out + t * y_stride + i * kPanelRows, y_stride, outputs(i), slices[i], blocks,
+                                           tile_x, k == 0);
         });
       }
     }

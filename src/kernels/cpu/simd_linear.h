@@ -165,8 +165,7 @@ struct Linear {
       if constexpr (has_sub_blocks<type>()) {
         scale = S::mul(S::load(slice.d[0]), S::load_scales(slice.scale[s]));
         if constexpr (kTraits.minimum != 0)
-          offset =
-              S::mul(S::load(slice.m[0]), S::half_of_dwords(&slice.secondary[s * kSub / 32][0][0], s * kSub / 16 % 2));
+          offset = S::mul(S::load(slice.m[0]), S::half_of_dwords(&slice.secondary[s / 2][0][0], s % 2));
       } else {
         scale = S::load(slice.d[s]);
         if constexpr (kTraits.minimum != 0) offset = S::load(slice.m[s]);

@@ -70,7 +70,7 @@ consteval Planes planes() {
 struct alignas(64) PanelSlice {
   uint8_t w[kSliceValues / 4][16][4];  ///< [k / 4][row][k % 4]
   int32_t scale[16][16];               ///< [sub-block][row]; the number, or twice as int16 halves (S::kTwinScales)
-  int16_t secondary[8][16][2];         ///< [k / 32][row][k / 16 % 2]: minimum, or offset * scale, times the sums of q
+  int16_t secondary[8][16][2];         ///< [s / 2][row][s % 2] of sub-block s: what its sum of q is multiplied with
   float d[8][16];                      ///< [block][row]
   float m[8][16];
 };

@@ -20,7 +20,7 @@ struct Unpack {
     if constexpr (has_sub_blocks<type>()) {
       for (size_t s = 0; s < 256 / int8_traits<type>().sub_block; ++s)
         for (size_t r = 0; r < 16; r += 8) store(&out.scale[s][r], scales8<type>(src, s, r));
-      for (size_t g = 0; g < 8; ++g)
+      for (size_t g = 0; g < size_t{128 / int8_traits<type>().sub_block}; ++g)
         for (size_t r = 0; r < 16; r += 8) store(&out.secondary[g][r][0], secondary8<type>(src, g, r));
     }
     for (size_t b = 0; b < blocks; ++b, src += kAt.bytes) {
@@ -71,16 +71,13 @@ struct Unpack {
     const __m256i v = _mm256_cvtepi8_epi32(bytes);
     return S::kTwinScales ? _mm256_blend_epi16(_mm256_slli_epi32(v, 16), v, 0x55) : v;
   }
-  /// What the sums of activations 32 g .. + 15 and 32 g + 16 .. + 31 are multiplied with: int16 minima, or
-  /// offset * scale.
+  /// What the sums of activations of sub-blocks 2 g and 2 g + 1 are multiplied with: int16 minima, or offset * scale.
   template <DType type>
   [[gnu::always_inline]] static inline __m256i secondary8(const uint8_t* group, size_t g, size_t r) {
     constexpr Planes kAt = planes<type>();
     constexpr Int8Traits kTraits = int8_traits<type>();
-    constexpr size_t kPerGroup = 32 / kTraits.sub_block;
-    const uint8_t* at = group + (kAt.codes - kAt.minima != 0 ? kAt.minima : kAt.scales) + 16 * kPerGroup * g + r;
-    const __m128i first = load8(at), second = kPerGroup == 2 ? load8(at + 16) : first;
-    __m128i both = _mm_unpacklo_epi8(first, second);
+    const uint8_t* at = group + (kAt.codes - kAt.minima != 0 ? kAt.minima : kAt.scales) + 32 * g + r;
+    __m128i both = _mm_unpacklo_epi8(load8(at), load8(at + 16));
     if constexpr (type == DType::kQ2_K) both = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
     const __m256i pairs = _mm256_cvtepi8_epi16(both);
     if constexpr (kTraits.minimum != 0) return pairs;

@@ -36,6 +36,7 @@ const Kernels& ref_kernels() {
       .linear_bf16 = ref::linear_bf16,
       .pack_rows = fathom::pack_rows,
       .quantize_rows = ref::quantize_rows,
+      .tiles = {},
       .round_bf16 = ref::round_bf16,
       .rms_norm = ref::rms_norm<float>,
       .add = ref::add<float>,
