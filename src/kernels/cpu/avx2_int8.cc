@@ -15,12 +15,11 @@ using simd::Activations;
 using simd::has_sub_blocks;
 using simd::int8_traits;
 using simd::Int8Traits;
-using simd::PanelSlice;
 
 /// Where a tile's weights come from: a slice that was unpacked before, for many rows of activations.
 template <DType type>
 struct FromSlice {
-  const PanelSlice& slice;
+  const Slice<type>& slice;
 
   [[gnu::always_inline]] static inline __m256i load(const void* p) {
     return _mm256_load_si256(static_cast<const __m256i*>(p));
@@ -29,6 +28,13 @@ struct FromSlice {
   [[gnu::always_inline]] inline __m256i codes(size_t s, int step, size_t half) const {
     constexpr size_t kSteps = static_cast<size_t>(int8_traits<type>().sub_block / 4);
     return load(&slice.w[s * kSteps + static_cast<size_t>(step)][half][0]);
+  }
+  /// Signed types: the bits of an activation to be inverted, and what that takes from the sum (avx2_tiles.h).
+  [[gnu::always_inline]] inline __m256i negative(size_t s, int step, size_t half) const {
+    return load(&slice.negative[8 * s + static_cast<size_t>(step)][half][0]);
+  }
+  [[gnu::always_inline]] inline __m256i correction(size_t b, size_t half) const {
+    return load(&slice.correction[b][half]);
   }
   [[gnu::always_inline]] inline __m256i scale(size_t s, size_t half) const { return load(&slice.scale[s][half]); }
   [[gnu::always_inline]] inline __m256i secondary(size_t g, size_t half) const {
@@ -71,8 +77,7 @@ template <DType type, int R>
   }
 }
 
-/// sums[r] += scale * bytes . q, the offset taken off where it is 128, over sub-block s, lanes over the 8 rows at
-/// `half`.
+/// sums[r] += scale * bytes . q over sub-block s, lanes over the 8 rows at `half`.
 template <DType type, int R>
 [[gnu::always_inline]] inline void add_sub_block(__m256i (&sums)[R], const FromSlice<type>& from, size_t s, size_t half,
                                                  __m256i scale, const int8_t* q, size_t q_stride) {
@@ -84,13 +89,11 @@ template <DType type, int R>
 #pragma GCC unroll 8
     for (int j = 0; j < kGroup; ++j) {
       const __m256i weights = from.codes(s, step + j, half);
-      __m256i size = weights;
-      if constexpr (kTraits.offset == 128) size = _mm256_abs_epi8(weights);  // 128 for -128: read as unsigned
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         __m256i x = broadcast4(q + static_cast<size_t>(r) * q_stride + 4 * static_cast<size_t>(step + j));
-        if constexpr (kTraits.offset == 128) x = _mm256_sign_epi8(x, weights);
-        const __m256i products = _mm256_maddubs_epi16(size, x);
+        if constexpr (kTraits.offset == 128) x = _mm256_xor_si256(x, from.negative(s, step + j, half));
+        const __m256i products = _mm256_maddubs_epi16(weights, x);
         pairs[r] = j == 0 ? products : _mm256_add_epi16(pairs[r], products);
       }
     }
@@ -116,6 +119,7 @@ template <DType type, int R>
       const size_t row = static_cast<size_t>(r);
       const int16_t* s = x.sums + row * x.sums_stride + 2 * b;
       const __m256 dx = _mm256_broadcast_ss(x.d + row * x.d_stride + b);
+      if constexpr (kTraits.offset == 128) sums[r] = _mm256_add_epi32(sums[r], from.correction(b, half));
       if constexpr (kTraits.offset != 0 && kTraits.offset != 128)
         sums[r] = _mm256_sub_epi32(sums[r], _mm256_set1_epi32(kTraits.offset * (s[0] + s[1])));
       acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
@@ -143,6 +147,7 @@ template <DType type, int R>
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const __m256 dx = _mm256_broadcast_ss(x.d + static_cast<size_t>(r) * x.d_stride);
+    if constexpr (!kSecondary) sums[r] = _mm256_add_epi32(sums[r], from.correction(0, half));
     if constexpr (kSecondary && kTraits.minimum == 0) sums[r] = _mm256_sub_epi32(sums[r], secondary[r]);
     acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r]), _mm256_mul_ps(d, dx), acc[r]);
     if constexpr (kTraits.minimum != 0)
@@ -156,12 +161,19 @@ struct Int8Kernel {
   static constexpr size_t kPanels = 4;
   static constexpr int kRows = 3;  ///< of rows that are in no whole tile
   static constexpr int kDirectRows = 16, kDirectTile = 4;
-  static constexpr bool kSignedBytes = true;
+  template <DType type>
+  using Slice = avx2::Slice<type>;
+
+  template <DType type>
+  static void unpack(Slice<type>& slice, const uint8_t* groups, size_t blocks) {
+    simd::Unpack<Simd>::slice<type, true>(slice, groups, blocks);
+    if constexpr (int8_traits<type>().offset == 128) split_signs<has_sub_blocks<type>()>(slice, blocks);
+  }
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>
-  static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
-                   bool first) {
+  static void tile(float* y, size_t y_stride, size_t rows, const Slice<type>& slice, size_t blocks,
+                   const Activations& x, bool first) {
     for (size_t half = 0; half < rows; half += 8) {
       const __m256i mask = Simd::lanes(rows, static_cast<int>(half));
       __m256 acc[R];
@@ -179,7 +191,7 @@ struct Int8Kernel {
 
   /// Six rows of one panel's outputs over one slice.
   template <DType type>
-  static void whole_tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
+  static void whole_tile(float* y, size_t y_stride, size_t rows, const Slice<type>& slice, size_t blocks,
                          const std::byte* x, bool first) {
     if (first)
       for (size_t r = 0; r < 6; ++r) __builtin_memset(y + r * y_stride, 0, 4 * rows);

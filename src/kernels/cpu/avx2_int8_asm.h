@@ -105,51 +105,49 @@ template <int steps>
 #undef FATHOM_MULTIPLY
 }
 
-// Weights of the whole signed range: |w| times x with w's sign, widened and scaled at once. Begins two sums of int32,
-// or adds to them.
-#define FATHOM_SIGNED_PRODUCTS(x, step)      \
-  "vpbroadcastd " x                          \
-  ", %%ymm14\n\t"                            \
-  "vpsignb 64*" step                         \
-  "(%[w]), %%ymm14, %%ymm15\n\t"             \
-  "vpsignb 64*" step                         \
-  "+32(%[w]), %%ymm14, %%ymm14\n\t"          \
-  "vpmaddubsw %%ymm15, %%ymm12, %%ymm15\n\t" \
-  "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n\t"
-#define FATHOM_BEGIN_SIGNED(x, step, lo, hi) \
-  FATHOM_SIGNED_PRODUCTS(x, step)            \
-  "vpmaddwd (%[scale]), %%ymm15, %%ymm" lo   \
-  "\n\t"                                     \
-  "vpmaddwd 32(%[scale]), %%ymm14, %%ymm" hi "\n\t"
-#define FATHOM_ADD_SIGNED(x, step, lo, hi)      \
-  FATHOM_SIGNED_PRODUCTS(x, step)               \
-  "vpmaddwd (%[scale]), %%ymm15, %%ymm15\n\t"   \
-  "vpmaddwd 32(%[scale]), %%ymm14, %%ymm14\n\t" \
-  "vpaddd %%ymm15, %%ymm" lo ", %%ymm" lo       \
-  "\n\t"                                        \
-  "vpaddd %%ymm14, %%ymm" hi ", %%ymm" hi "\n\t"
-#define FATHOM_SIGNED_STEP(row, step)                                                             \
-  "vpabsb 64*" step                                                                               \
-  "(%[w]), %%ymm12\n\t"                                                                           \
-  "vpabsb 64*" step "+32(%[w]), %%ymm13\n\t" row("24*" step "(%[x])", step, "0", "1")             \
-      row("24*" step "+4(%[x])", step, "2", "3") row("24*" step "+8(%[x])", step, "4", "5")       \
-          row("24*" step "+12(%[x])", step, "6", "7") row("24*" step "+16(%[x])", step, "8", "9") \
-              row("24*" step "+20(%[x])", step, "10", "11")
+// Weights of the whole signed range as |w| (ymm7) and the bits of x to be inverted (ymm6); widened and scaled by ymm8.
+// Begins a sum of int32, or adds to it.
+#define FATHOM_INVERTED_PRODUCTS(x)  \
+  "vpbroadcastd " x                  \
+  ", %%ymm9\n\t"                     \
+  "vpxor %%ymm6, %%ymm9, %%ymm9\n\t" \
+  "vpmaddubsw %%ymm9, %%ymm7, %%ymm9\n\t"
+#define FATHOM_BEGIN_INVERTED(x, sum) FATHOM_INVERTED_PRODUCTS(x) "vpmaddwd %%ymm8, %%ymm9, %%ymm" sum "\n\t"
+#define FATHOM_ADD_INVERTED(x, sum)     \
+  FATHOM_INVERTED_PRODUCTS(x)           \
+  "vpmaddwd %%ymm8, %%ymm9, %%ymm9\n\t" \
+  "vpaddd %%ymm9, %%ymm" sum ", %%ymm" sum "\n\t"
+#define FATHOM_INVERTED_STEP(row, step)                                                                        \
+  "vmovdqa 64*" step                                                                                           \
+  "(%[w]), %%ymm7\n\t"                                                                                         \
+  "vmovdqa 64*" step "(%[negative]), %%ymm6\n\t" row("24*" step "(%[x])", "0") row("24*" step "+4(%[x])", "1") \
+      row("24*" step "+8(%[x])", "2") row("24*" step "+12(%[x])", "3") row("24*" step "+16(%[x])", "4")        \
+          row("24*" step "+20(%[x])", "5")
 
-/// The same as multiply_six over 32 values for signed bytes w, -128 too.
+/// The same as multiply_six over 32 values for |w| and x, or -x - 1 where w is negative (all bits of `negative` set):
+/// w x = |w| (-x - 1) + |w| there, and the caller adds these |w|. Instead of giving x the sign of w this leaves the
+/// units that multiply to products. Eight rows of weights at a time, so that all but x stays in registers.
 template <bool add>
-[[gnu::always_inline]] inline void multiply_six_signed(int32_t (&sums)[6][16], const uint8_t* w, const int8_t* x,
-                                                       const void* scale) {
-#define FATHOM_MULTIPLY(end)                                                                                   \
-  asm volatile(FATHOM_SIGNED_STEP(FATHOM_BEGIN_SIGNED, "0") ".irp step, 1,2,3,4,5,6,7\n\t" FATHOM_SIGNED_STEP( \
-                   FATHOM_ADD_SIGNED, "\\step") ".endr\n\t" end                                                \
-               :                                                                                               \
-               : [w] "r"(w), [x] "r"(x), [scale] "r"(scale), [sums] "r"(sums)                                  \
-               : FATHOM_YMM)
-  if constexpr (add)
-    FATHOM_MULTIPLY(FATHOM_ADD);
-  else
-    FATHOM_MULTIPLY(FATHOM_KEEP);
+[[gnu::always_inline]] inline void multiply_six_inverted(int32_t (&sums)[6][16], const uint8_t* w,
+                                                         const uint8_t* negative, const int8_t* x, const void* scale) {
+#define FATHOM_MULTIPLY(end)                                                                                        \
+  asm volatile(                                                                                                     \
+      "vmovdqa (%[scale]), %%ymm8\n\t" FATHOM_INVERTED_STEP(                                                        \
+          FATHOM_BEGIN_INVERTED,                                                                                    \
+          "0") ".irp step, 1,2,3,4,5,6,7\n\t" FATHOM_INVERTED_STEP(FATHOM_ADD_INVERTED,                             \
+                                                                   "\\step") ".endr\n\t.irp r, 0,1,2,3,4,5\n\t" end \
+                                                                             "vmovdqa %%ymm\\r, "                   \
+                                                                             "64*\\r(%[sums])\n\t.endr"             \
+      :                                                                                                             \
+      : [w] "r"(w + 4 * half), [negative] "r"(negative + 4 * half), [x] "r"(x),                                     \
+        [scale] "r"(static_cast<const char*>(scale) + 4 * half), [sums] "r"(&sums[0][half])                         \
+      : FATHOM_YMM)
+  for (size_t half = 0; half < 16; half += 8) {
+    if constexpr (add)
+      FATHOM_MULTIPLY("vpaddd 64*\\r(%[sums]), %%ymm\\r, %%ymm\\r\n\t");
+    else
+      FATHOM_MULTIPLY("");
+  }
 #undef FATHOM_MULTIPLY
 }
 
@@ -162,10 +160,10 @@ template <bool add>
 #undef FATHOM_WIDEN
 #undef FATHOM_KEEP
 #undef FATHOM_ADD
-#undef FATHOM_SIGNED_PRODUCTS
-#undef FATHOM_BEGIN_SIGNED
-#undef FATHOM_ADD_SIGNED
-#undef FATHOM_SIGNED_STEP
+#undef FATHOM_INVERTED_PRODUCTS
+#undef FATHOM_BEGIN_INVERTED
+#undef FATHOM_ADD_INVERTED
+#undef FATHOM_INVERTED_STEP
 
 }  // namespace
 }  // namespace fathom::avx2

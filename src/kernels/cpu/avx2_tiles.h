@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx2_int8_asm.h"
@@ -61,12 +62,47 @@ void fill_with(std::byte* to, const QuantizedRows& x, size_t begin, size_t end, 
 
 static_assert(sizeof(Tile32) == kActivationTiles.bytes && sizeof(Tile256) <= sizeof(Tile32));
 
+/// Weights of the whole signed range: w holds |w|.
+struct SignedSlice : simd::PanelSlice {
+  uint8_t negative[64][16][4];  ///< all bits set where w < 0
+  int32_t correction[8][16];  ///< [block][row]: the sum of those |w|, times the scale of their sub-block if it has one
+};
+template <DType type>
+using Slice = std::conditional_t<simd::int8_traits<type>().offset == 128, SignedSlice, simd::PanelSlice>;
+
+/// Signed bytes of w to |w| and the rest. blocks: of 32 values, or one of 256.
+template <bool sub_blocks>
+inline void split_signs(SignedSlice& slice, size_t blocks) {
+  const __m256i zero = _mm256_setzero_si256();
+  for (size_t half = 0; half < 16; half += 8) {
+    __m256i total = zero;
+    for (size_t b = 0; b < (sub_blocks ? 8 : blocks); ++b) {
+      __m256i pairs = zero;
+      for (size_t step = 8 * b; step < 8 * b + 8; ++step) {
+        auto* at = reinterpret_cast<__m256i*>(slice.w[step][half]);
+        const __m256i w = _mm256_load_si256(at), negative = _mm256_cmpgt_epi8(zero, w), size = _mm256_abs_epi8(w);
+        _mm256_store_si256(at, size);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(slice.negative[step][half]), negative);
+        const __m256i those = _mm256_maddubs_epi16(_mm256_and_si256(size, negative), _mm256_set1_epi8(1));
+        pairs = _mm256_add_epi16(pairs, those);
+      }
+      if constexpr (sub_blocks) {
+        const __m256i scale = _mm256_load_si256(reinterpret_cast<const __m256i*>(&slice.scale[b][half]));
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, scale));
+      } else {
+        total = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+      }
+      _mm256_store_si256(reinterpret_cast<__m256i*>(&slice.correction[sub_blocks ? 0 : b][half]), total);
+    }
+  }
+}
+
 template <DType type>
 struct SixRows {
   static constexpr simd::Int8Traits kTraits = simd::int8_traits<type>();
   static constexpr size_t kSub = kTraits.sub_block;
   static constexpr bool kSigned = kTraits.offset == 128;
-  using PanelSlice = simd::PanelSlice;
+  using PanelSlice = Slice<type>;
 
   /// y [6][16], rows y_stride apart, continued over the slice.
   static void multiply(float* y, size_t y_stride, const PanelSlice& slice, size_t blocks, const std::byte* x) {
@@ -84,6 +120,10 @@ struct SixRows {
     }
   };
 
+  [[gnu::always_inline]] static inline __m256i corrected(__m256i sum, const PanelSlice& slice, size_t b, size_t half) {
+    return _mm256_add_epi32(sum, _mm256_load_si256(reinterpret_cast<const __m256i*>(&slice.correction[b][half])));
+  }
+
   /// sums[t][lane] of sub-block (or block of 32) s.
   template <bool add>
   [[gnu::always_inline]] static inline void sub_block(Sums& sums, const PanelSlice& slice, size_t s, const void* scale,
@@ -92,7 +132,7 @@ struct SixRows {
     const uint8_t* w = &slice.w[s * kSteps][0][0];
     q += 24 * kSteps * s;
     if constexpr (kSigned) {
-      multiply_six_signed<add>(sums.at, w, q, scale);
+      multiply_six_inverted<add>(sums.at, w, &slice.negative[s * kSteps][0][0], q, scale);
     } else {
       constexpr size_t kGroup = static_cast<size_t>(kTraits.pair_sums) < kSteps ? kTraits.pair_sums : kSteps;
       multiply_six<kGroup, add>(sums.at, w, q, scale);
@@ -115,6 +155,7 @@ struct SixRows {
           float* at = y + r * y_stride + half;
           const __m256 dx = _mm256_broadcast_ss(&x.d[b][r]);
           __m256i whole = sums(r, half);
+          if constexpr (kSigned) whole = corrected(whole, slice, b, half);
           if constexpr (kTraits.offset != 0 && !kSigned)
             whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(kTraits.offset * x.sums[b][r]));
           __m256 acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, dx), _mm256_loadu_ps(at));
@@ -140,6 +181,7 @@ struct SixRows {
         float* at = y + r * y_stride + half;
         const __m256 dx = _mm256_broadcast_ss(&x.d[r]);
         __m256i whole = sums(r, half);
+        if constexpr (kSigned) whole = corrected(whole, slice, 0, half);
         if constexpr (kSecondary && kTraits.minimum == 0) whole = _mm256_sub_epi32(whole, secondary(r, half));
         __m256 acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(d, dx), _mm256_loadu_ps(at));
         if constexpr (kTraits.minimum != 0)

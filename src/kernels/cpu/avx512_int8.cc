@@ -159,7 +159,13 @@ struct Int8Kernel {
   static constexpr size_t kPanels = 1;
   /// Two tiles: unpacking runs beside the multiplications, most of it on other pipes, so that a slice pays later.
   static constexpr int kDirectRows = 16, kDirectTile = 8;
-  static constexpr bool kSignedBytes = false;
+  template <DType type>
+  using Slice = PanelSlice;
+
+  template <DType type>
+  static void unpack(PanelSlice& slice, const uint8_t* groups, size_t blocks) {
+    simd::Unpack<Simd>::slice<type>(slice, groups, blocks);
+  }
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>

@@ -218,7 +218,13 @@ struct Int8Kernel {
   static constexpr int kRows = 4, kDirectRows = 4, kDirectTile = 4;
   static constexpr ActivationTiles kTiles{};
   static constexpr size_t kPanels = 1;
-  static constexpr bool kSignedBytes = true;
+  template <DType type>
+  using Slice = PanelSlice;
+
+  template <DType type>
+  static void unpack(PanelSlice& slice, const uint8_t* groups, size_t blocks) {
+    simd::Unpack<Simd>::slice<type>(slice, groups, blocks);
+  }
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>

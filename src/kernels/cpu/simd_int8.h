@@ -1,8 +1,9 @@
 // The loop of linear_int8 over panels and slices of k, for a Kernel that multiplies one unpacked slice with a few rows:
-//   Kernel::Simd, Kernel::kRows, Kernel::kSignedBytes (simd_unpack.h), Kernel::tile<type, R>(y, y_stride, rows, slice,
-//   blocks, activations, first); up to kDirectRows rows go without a slice, in tiles of at most kDirectTile:
-//   Kernel::direct<type, R>(y, y_stride, rows, groups, blocks, activations), over all of K. With kTiles.rows != 0 a
-//   whole tile (ActivationTiles) goes to Kernel::whole_tile<type>(y, y_stride, rows, slice, blocks, its bytes, first).
+//   Kernel::Slice<type>, Kernel::unpack<type>(slice, groups, blocks), kPanels slices at a time;
+//   Kernel::tile<type, R>(y, y_stride, rows, slice, blocks, activations, first), R <= kRows;
+//   with kTiles.rows != 0 Kernel::whole_tile<type>(y, y_stride, rows, slice, blocks, tile, first): see ActivationTiles;
+//   up to kDirectRows rows go without a slice, in tiles of at most kDirectTile:
+//   Kernel::direct<type, R>(y, y_stride, rows, groups, blocks, activations), over all of K.
 // Kernel is private to the including file, so these templates are too. Pure functions, any thread.
 #pragma once
 #include <cstddef>
@@ -54,7 +55,7 @@ struct Int8Panels {
     if (T > 0 && T <= Kernel::kDirectRows && K > 0) return direct<type>(y, y_stride, w, panel_begin, panel_end, x, T);
     constexpr ActivationTiles kTiles = Kernel::kTiles;
     const size_t tiles = kTiles.rows && x.tiles ? T / kTiles.rows : 0, tiled = tiles * kTiles.rows;
-    PanelSlice slices[Kernel::kPanels];
+    typename Kernel::template Slice<type> slices[Kernel::kPanels];
     for (size_t p = panel_begin; p < panel_end; p += Kernel::kPanels) {
       const size_t n = panel_end - p < Kernel::kPanels ? panel_end - p : Kernel::kPanels;
       const auto outputs = [&](size_t i) {
@@ -68,8 +69,7 @@ struct Int8Panels {
       for (size_t k = 0; k < K; k += kSliceValues) {
         const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
         for (size_t i = 0; i < n; ++i)
-          Unpack<typename Kernel::Simd>::template slice<type, Kernel::kSignedBytes>(
-              slices[i], data + ((p + i) * (K / kBlock) + b) * planes<type>().bytes, blocks);
+          Kernel::template unpack<type>(slices[i], data + ((p + i) * (K / kBlock) + b) * planes<type>().bytes, blocks);
         if constexpr (kTiles.rows != 0)
           for (size_t j = 0; j < tiles; ++j)
             for (size_t i = 0; i < n; ++i)
