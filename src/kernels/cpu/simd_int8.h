@@ -25,6 +25,8 @@ struct Activations {
 
 template <class Kernel>
 struct Int8Panels {
+  static constexpr size_t kFetchTiles = 32;
+
   static void run(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                   const QuantizedRows& x, size_t T) {
     switch (w.dtype) {
@@ -68,14 +70,20 @@ struct Int8Panels {
             for (size_t r = 0; r < outputs(i); ++r) out[t * y_stride + i * kPanelRows + r] = 0;
       for (size_t k = 0; k < K; k += kSliceValues) {
         const size_t blocks = (K - k < kSliceValues ? K - k : kSliceValues) / kBlock, b = k / kBlock;
-        for (size_t i = 0; i < n; ++i)
-          Kernel::template unpack<type>(slices[i], data + ((p + i) * (K / kBlock) + b) * planes<type>().bytes, blocks);
+        const auto group = [&](size_t i) { return data + ((p + i) * (K / kBlock) + b) * planes<type>().bytes; };
+        for (size_t i = 0; i < n; ++i) Kernel::template unpack<type>(slices[i], group(i), blocks);
+        // Few tiles do not hide that the next slice's groups come from memory: each fetches a piece of them.
+        const size_t slice_bytes = blocks * planes<type>().bytes;
+        const size_t piece = tiles == 0 || tiles > kFetchTiles ? 0 : (slice_bytes / tiles + 63) / 64 * 64;
         if constexpr (kTiles.rows != 0)
           for (size_t j = 0; j < tiles; ++j)
-            for (size_t i = 0; i < n; ++i)
+            for (size_t i = 0; i < n; ++i) {
               Kernel::template whole_tile<type>(out + j * kTiles.rows * y_stride + i * kPanelRows, y_stride, outputs(i),
                                                 slices[i], blocks,
                                                 x.tiles + (k / kSliceValues * tiles + j) * kTiles.bytes, k == 0);
+              for (size_t at = j * piece; at < (j + 1) * piece; at += 64)
+                __builtin_prefetch(group(i) + slice_bytes + at, 0, 2);
+            }
         for_tiles<Kernel::kRows>(T - tiled, [&]<int R>(size_t rest) {
           const size_t t = tiled + rest;
           const Activations tile_x = {
