@@ -100,7 +100,7 @@ struct Kernels {
   /// Rows [T, K] f32 to x.q, x.d, x.sums with x.block. K is a multiple of 16, not always of block: the last block may
   /// be short.
   void (*quantize_rows)(const QuantizedRows& out, const float* x, size_t T, size_t K);
-  ActivationTiles tiles;
+  ActivationTiles tiles;  ///< of quantised rows, for linear_int8
   void (*round_bf16)(uint16_t* out, const float* x, size_t n);
 
   // ---- rows and elements

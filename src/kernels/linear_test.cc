@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "kernels/backend.h"
 #include "kernels/kernels_testing.h"
 #include "kernels/ref/int8_blocks.h"
 #include "tensor/dequantize.h"
@@ -300,6 +302,42 @@ TEST(Linear, RoundBf16EqualsTheConversion) {
     std::vector<uint16_t> y(x.size());
     k->round_bf16(y.data(), x.data(), x.size());
     for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(y[i], bf16_from_f32(x[i])) << k->name << " " << x[i];
+  }
+}
+
+/// The backend's products of parts of an operand, as experts take them: the bits of ref, whichever rows were put side
+/// by side for whom.
+TEST(Linear, BackendMultipliesAnyPartOfAnOperand) {
+  const size_t K = 544, T = 90, O = 70;  // two slices of k, and a short one
+  const Tensor x = from_values(test_activations(T * K, 1), {T, K});
+  for (const auto& [type, k] : {std::pair{DType::kQ8_0, K}, {DType::kQ4_1, K}, {DType::kQ4_K, size_t{512}}}) {
+    std::vector<Weight> packed;
+    for (const uint64_t seed : {1, 2}) {
+      const TestWeight w(type, O, k, seed);
+      Tensor stored = make_tensor(type, {O, k});
+      std::memcpy(stored.bytes(), w.blocks.data(), stored.size_bytes());
+      packed.emplace_back("w", stored);
+    }
+    const Tensor rows = k == K ? x : from_values(test_activations(T * k, 2), {T, k});
+    const auto multiply = [&](Backend& backend) {
+      LinearOperand operand{.form = int8_block(type) == 32 ? LinearForm::kInt8Block32 : LinearForm::kInt8Block256,
+                            .x = {},
+                            .q = make_tensor(DType::kI8, {T, k}),
+                            .d = make_tensor(DType::kF32, {T, k / int8_block(type)}),
+                            .sums = make_tensor(DType::kI16, {T, k / 16}),
+                            .half = {}};
+      backend.prepare(operand, rows);
+      const Tensor y = zeros(DType::kF32, {2 * T, O});
+      std::vector<LinearTask> tasks;
+      for (const auto& [row, n] : {std::pair<size_t, size_t>{0, 29}, {29, 3}, {32, 29}, {61, 29}})
+        for (size_t w = 0; w < 2; ++w) tasks.push_back({y, w * T + row, 0, O, &packed[w], &operand, row, n});
+      backend.linear(tasks);
+      return std::vector<float>(y.data<float>(), y.data<float>() + y.count());
+    };
+    const std::vector<float> want = multiply(*make_cpu_backend(1, ref_kernels()));
+    for (const Kernels* table : testing::other_tables())
+      for (const size_t threads : {1, 3})
+        EXPECT_TRUE(same_bits(multiply(*make_cpu_backend(threads, *table)), want)) << table->name << " " << type;
   }
 }
 

@@ -218,6 +218,8 @@ void fill_tiles(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t e
     fill_with<Tile256>(tiles, x, begin, end, T, K);
 }
 
+static_assert(kActivationTiles.least == Int8Kernel::kDirectRows + 1);
+
 void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const QuantizedRows& x, size_t T) {
   simd::Int8Panels<Int8Kernel>::run(y, y_stride, w, panel_begin, panel_end, x, T);

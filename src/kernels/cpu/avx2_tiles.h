@@ -17,14 +17,14 @@ namespace fathom::avx2 {
 namespace {
 
 /// Rows quantised in one block of 256.
-struct alignas(64) Tile256 {
+struct Tile256 {
   int8_t q[64][6][4];       ///< [k / 4][row][k % 4]
   int16_t sums16[8][6][2];  ///< of q over sub-blocks of 16, 2 j and 2 j + 1
   int16_t sums32[4][6][2];  ///< ... of 32
   float d[6];
 };
 /// ... in eight blocks of 32.
-struct alignas(64) Tile32 {
+struct Tile32 {
   int8_t q[64][6][4];
   int32_t sums[8][6];  ///< [block][row]
   float d[8][6];
@@ -53,11 +53,8 @@ inline void fill_tile(Tile32& out, const QuantizedRows& x, size_t row, size_t k,
 template <class Tile>
 void fill_with(std::byte* to, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) {
   for (size_t k = 0; k < K; k += 256)
-    for (size_t j = begin; j < end; ++j) {
-      Tile tile;
-      fill_tile(tile, x, 6 * j, k, K);
-      std::memcpy(to + (k / 256 * (T / 6) + j) * sizeof(Tile32), &tile, sizeof tile);
-    }
+    for (size_t j = begin; j < end; ++j)
+      fill_tile(*reinterpret_cast<Tile*>(to + (k / 256 * (T / 6) + j) * sizeof(Tile32)), x, 6 * j, k, K);
 }
 
 static_assert(sizeof(Tile32) == kActivationTiles.bytes && sizeof(Tile256) <= sizeof(Tile32));

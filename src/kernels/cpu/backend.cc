@@ -392,13 +392,13 @@ class CpuBackend final : public Backend {
     tile_items_.clear();
     tile_memory_.reset();
     const ActivationTiles& form = k_.tiles;
-    if (form.rows == 0) return;
     for (const LinearTask& task : tasks) {
-      if (!is_int8(*task.x) || task.T < form.least || tiled_rows(task)) continue;
-      const size_t K = task.w->K(), n = task.T / form.rows, piece = pieces(16384, form.rows * K);
+      const size_t K = task.w->K(), size = form.size(task.T, K);
+      if (size == 0 || task.T < form.least || !is_int8(*task.x) || tiled_rows(task)) continue;
+      const size_t n = task.T / form.rows, piece = pieces(16384, form.rows * K);
       for (size_t begin = 0; begin < n; begin += piece)
         tile_items_.push_back({static_cast<uint32_t>(tiled_.size()), begin, std::min(n, begin + piece)});
-      tiled_.push_back({task.x, task.x_row, task.T, K, tile_memory_.allocate(form.size(task.T, K)).get()});
+      tiled_.push_back({task.x, task.x_row, task.T, K, tile_memory_.allocate(size).get()});
     }
     pool_.run(tile_items_.size(), [&](size_t i) {
       const LinearItem& item = tile_items_[i];

@@ -25,7 +25,7 @@ struct Activations {
 
 template <class Kernel>
 struct Int8Panels {
-  static constexpr size_t kFetchTiles = 32;
+  static constexpr size_t kFetchTiles = 32;  ///< more tiles than these hide what unpacking waits for
 
   static void run(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                   const QuantizedRows& x, size_t T) {
