@@ -79,7 +79,7 @@ TEST_F(LoadWeights, TheSecondLoadReadsWhatTheFirstWrote) {
   EXPECT_EQ(first.repacked, "");
   EXPECT_TRUE(says(first, "were written to"));
   const EngineInfo second = load();
-  EXPECT_EQ(second.repacked, (folder_ / cat(first.weights_id, ".", first.kernels, ".v1")).string());
+  EXPECT_EQ(second.repacked, (folder_ / cat(first.weights_id, ".", first.kernels, ".v2")).string());
   EXPECT_TRUE(second.notes.empty());
   EXPECT_EQ(second.numerics_id, first.numerics_id);
   EXPECT_EQ(load(&ref_kernels()).repacked.empty(), &best_kernels() != &ref_kernels()) << "each table has its own";

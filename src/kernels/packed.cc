@@ -106,8 +106,9 @@ PackedLayout layout_of(const Form& f) {
   at.m = plane(f.m >= 0, 2 * kPanelRows);
   at.scales = plane(f.sub_blocks != 0, f.sub_blocks * kPanelRows);
   at.minima = plane(f.has_minima(), f.sub_blocks * kPanelRows);
-  at.codes = plane(true, f.values * kPanelRows * f.codes.bits / 8);
-  at.high = plane(f.high.bits != 0, f.values * kPanelRows * f.high.bits / 8);
+  at.stride32 = 32 * kPanelRows * (f.codes.bits + f.high.bits) / 8;
+  at.codes = plane(true, f.values / 32 * at.stride32);
+  at.high = f.high.bits != 0 ? at.codes + 32 * kPanelRows * f.codes.bits / 8 : 0;
   at.bytes = end;
   return at;
 }
@@ -159,13 +160,14 @@ void write_scales(uint8_t* block, const Form& f, const uint8_t* from) {
   }
 }
 
-/// Calls f(byte of the block, shift there, byte of the plane, shift there, mask) for every code of row r.
+/// Calls f(byte of the block, shift there, byte of the plane, shift there, mask) for every code of row r. stride32:
+/// bytes from 32 values to the next in the plane.
 template <class F>
-void each_code(const Field& field, size_t values, size_t r, F&& f) {
+void each_code(const Field& field, size_t stride32, size_t values, size_t r, F&& f) {
   const size_t bits = field.bits, mask = (1u << bits) - 1;
   for (size_t k = 0; bits != 0 && k < values; ++k) {
     const size_t group = k / 32, step = k % 32 / 4;
-    const size_t byte = (group * bits + step % bits) * 64 + r * 4 + k % 4;
+    const size_t byte = group * stride32 + step % bits * 64 + r * 4 + k % 4;
     f(field.byte(k), field.shift(k), byte, static_cast<unsigned>(bits * (step / bits)), static_cast<unsigned>(mask));
   }
 }
@@ -184,8 +186,8 @@ void pack_block(uint8_t* group, const Form& f, const PackedLayout& at, const uin
       plane[to] = static_cast<uint8_t>(plane[to] | ((block[from] >> shift) & mask) << to_shift);
     };
   };
-  each_code(f.codes, f.values, r, copy(group + at.codes));
-  each_code(f.high, f.values, r, copy(group + at.high));
+  each_code(f.codes, at.stride32, f.values, r, copy(group + at.codes));
+  each_code(f.high, at.stride32, f.values, r, copy(group + at.high));
 }
 
 }  // namespace
@@ -228,8 +230,8 @@ void unpack_block(std::byte* block, DType type, const std::byte* group, size_t r
       out[to] = static_cast<uint8_t>(out[to] | ((plane[from] >> from_shift) & mask) << shift);
     };
   };
-  each_code(f.codes, f.values, r, copy(in + at.codes));
-  each_code(f.high, f.values, r, copy(in + at.high));
+  each_code(f.codes, at.stride32, f.values, r, copy(in + at.codes));
+  each_code(f.high, at.stride32, f.values, r, copy(in + at.high));
 }
 
 }  // namespace fathom

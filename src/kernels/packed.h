@@ -8,7 +8,8 @@
 //   minima   one byte [sub-block][16] (Q4_K, Q5_K)
 //   codes    for each 32 values of k as 8 steps of 4: `bits` vectors of 64 bytes [16 rows][4 values]; step s is in
 //            vector s % bits, shifted by bits * (s / bits)
-//   high     the codes' further bits in the same way
+//   high     the codes' further bits in the same way, behind the codes of the same 32 values: who reads a group reads
+//            forward, which is what processors fetch ahead
 // Sizes equal the file's but for scales of 6 bits: Q4_K and Q5_K 64, Q3_K 64 and IQ4_XS 32 bytes more a group.
 #pragma once
 #include <cstddef>
@@ -24,9 +25,9 @@ bool is_packed(DType type);
 /// Bytes of one block of all 16 rows of a panel.
 size_t group_bytes(DType type);
 
-/// Offsets of a packed group's planes; absent ones are 0.
+/// Offsets of a packed group's planes; absent ones are 0. Codes and high bits of the next 32 values are `stride32` on.
 struct PackedLayout {
-  size_t d, m, scales, minima, codes, high, bytes;
+  size_t d, m, scales, minima, codes, high, stride32, bytes;
 };
 PackedLayout packed_layout(DType type);
 

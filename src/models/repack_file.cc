@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kPiece = size_t{1} << 20, kAlign = 64, kPage = 4096;
 /// Of writes: whole and aligned ones get huge pages in the page cache, where the file system has them.
 constexpr size_t kWrite = size_t{2} << 20;

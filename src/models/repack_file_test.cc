@@ -67,7 +67,7 @@ class RepackFileTest : public ::testing::Test {
 };
 
 TEST_F(RepackFileTest, GivesTheBytesThatPackingGives) {
-  EXPECT_EQ(path_.filename().string(), std::string(64, 'a') + ".avx2.v1");
+  EXPECT_EQ(path_.filename().string(), std::string(64, 'a') + ".avx2.v2");
   for (const fs::path& model : models())
     for (const size_t threads : {1, 3}) {
       SCOPED_TRACE(model.string());
@@ -110,9 +110,9 @@ TEST_F(RepackFileTest, AnotherModelKernelsOrVersionAreRefused) {
   for (const char* other : {"v2-lite.Q4_K_M.gguf", "v2-lite.gguf", "qwen2-wide.Q8_0.gguf"})
     EXPECT_NE(refusal(gguf / other), "") << other;
   std::string text = testing::read_file(path_);
-  text[8] = 2;
+  text[8] = 3;
   std::ofstream(path_, std::ios::binary) << text;
-  EXPECT_NE(refusal(gguf / "v2-lite.Q8_0.gguf").find("version 1, found 2"), std::string::npos);
+  EXPECT_NE(refusal(gguf / "v2-lite.Q8_0.gguf").find("version 2, found 3"), std::string::npos);
 }
 
 TEST_F(RepackFileTest, FilesOfRemovedWeightsGo) {

@@ -89,8 +89,8 @@ struct Few {
 
   /// sums += scale * bytes . q over the sub-block that begins with step `begin` of a group of 32 values.
   template <int begin>
-  [[gnu::always_inline]] static inline void sub_block(Sums& sums, const uint8_t* codes, const uint8_t* high,
-                                                      const __m256i (&scale)[H], const simd::Activations& x, size_t k) {
+  [[gnu::always_inline]] static inline void sub_block(Sums& sums, const uint8_t* codes, const __m256i (&scale)[H],
+                                                      const simd::Activations& x, size_t k) {
 #pragma GCC unroll 8
     for (int step = begin; step < begin + kSteps; step += kGroup) {
       __m256i pairs[H][R];
@@ -99,7 +99,7 @@ struct Few {
         __m256i w[H];
 #pragma GCC unroll 2
         for (int h = 0; h < H; ++h)
-          w[h] = Unpack::template bytes8<type, true>(codes, high, step + j, kRows + 8 * static_cast<size_t>(h));
+          w[h] = Unpack::template bytes8<type, true>(codes, step + j, kRows + 8 * static_cast<size_t>(h));
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           const __m256i q =
@@ -126,7 +126,7 @@ struct Few {
     for (int h = 0; h < H; ++h) one[h] = _mm256_set1_epi16(1);
     Sums sums;
     zero(sums);
-    sub_block<0>(sums, group + kAt.codes, group + kAt.high, one, x, 0);
+    sub_block<0>(sums, group + kAt.codes, one, x, 0);
 #pragma GCC unroll 2
     for (int h = 0; h < H; ++h) {
       const size_t at = kRows + 8 * static_cast<size_t>(h);
@@ -195,19 +195,18 @@ struct Few {
     constexpr size_t kPerGroup = 32 / static_cast<size_t>(kTraits.sub_block), kLines = kAt.bytes / 64 / 8 + 1;
     Sums sums;
     zero(sums);
-    const uint8_t *codes = group + kAt.codes, *high = group + kAt.high, *scales = group + kAt.scales;
+    const uint8_t *codes = group + kAt.codes, *scales = group + kAt.scales;
     for (size_t k = 0; k < 256; k += 32) {
       fetch<kLines>(group + 2 * k * kLines);
       __m256i scale[H];
       twin_scales(scale, scales);
-      sub_block<0>(sums, codes, high, scale, x, k);
+      sub_block<0>(sums, codes, scale, x, k);
       if constexpr (kPerGroup == 2) {
         twin_scales(scale, scales + 16);
-        sub_block<4>(sums, codes, high, scale, x, k);
+        sub_block<4>(sums, codes, scale, x, k);
       }
       scales += 16 * kPerGroup;
-      codes += 64 * static_cast<size_t>(kAt.code_bits);
-      high += 64 * static_cast<size_t>(kAt.high_bits);
+      codes += kAt.stride32;
     }
     constexpr bool kSecondary = kTraits.minimum != 0 || kTraits.offset != 128;
     Sums secondary;

@@ -17,11 +17,39 @@ using simd::int8_traits;
 
 #define FATHOM_INLINE [[gnu::always_inline]] inline
 
+/// A slice with signed weights in w.
+struct SignedSlice : simd::PanelSlice {
+  int32_t start[16][16];  ///< [sub-block or block of 32][row]: -128 times the sum of its w
+};
+
+/// Takes the offset off the bytes that Unpack left, in `groups` groups of 32 values, and sums them up.
+template <DType type>
+inline void finish(SignedSlice& slice, size_t groups) {
+  constexpr simd::Int8Traits kTraits = int8_traits<type>();
+  constexpr size_t kSteps = kTraits.sub_block / 4;
+  constexpr bool kOffset = kTraits.offset != 0 && kTraits.offset != 128;
+  for (size_t s = 0; s < 8 * groups / kSteps; ++s) {
+    __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (size_t step = s * kSteps; step < (s + 1) * kSteps; ++step) {
+      __m512i w = _mm512_load_si512(slice.w[step]);
+      if constexpr (kOffset) {
+        w = _mm512_sub_epi8(w, _mm512_set1_epi8(kTraits.offset));
+        _mm512_store_si512(slice.w[step], w);
+      }
+      sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), w);
+    }
+    _mm512_store_si512(slice.start[s], _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)));
+  }
+}
+
 template <DType type>
 struct FromSlice {
-  const simd::PanelSlice& slice;
+  static constexpr bool kSigned = true;
+  const SignedSlice& slice;
 
-  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
+  FATHOM_INLINE __m512i start(size_t s) const { return _mm512_load_si512(slice.start[s]); }
+  /// Values 32 g + 4 step .. + 3 of each row as bytes.
   FATHOM_INLINE __m512i codes(size_t g, int step) const {
     return _mm512_load_si512(&slice.w[8 * g + static_cast<size_t>(step)][0][0]);
   }
@@ -35,13 +63,16 @@ struct FromSlice {
 
 template <DType type>
 struct FromGroups {
+  static constexpr bool kSigned = false;
   static constexpr simd::Planes kAt = simd::planes<type>();
   const uint8_t* group;
 
+  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
   FATHOM_INLINE __m512i codes(size_t g, int step) const {
     const uint8_t* at = group;
     if constexpr (!has_sub_blocks<type>()) at += g * kAt.bytes, g = 0;
-    const __m512i code = field<kAt.code_bits>(at + kAt.codes, g, step);
+    at += kAt.codes + g * kAt.stride32;
+    const __m512i code = field<kAt.code_bits>(at, step);
     if constexpr (type == DType::kQ8_0) {
       return _mm512_xor_si512(code, _mm512_set1_epi8(-128));
     } else if constexpr (type == DType::kIQ4_NL || type == DType::kIQ4_XS) {  // the table plus 128
@@ -49,9 +80,8 @@ struct FromGroups {
     } else if constexpr (type == DType::kMXFP4) {
       return look_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), code);
     } else if constexpr (kAt.high_bits != 0) {
-      const size_t vector = g * kAt.high_bits + static_cast<size_t>(step % kAt.high_bits);
-      const __m512i bits =
-          shift_left(bytes64(at + kAt.high + 64 * vector), kAt.code_bits - step / kAt.high_bits * kAt.high_bits);
+      const uint8_t* high = at + kAt.high - kAt.codes + 64 * (step % kAt.high_bits);
+      const __m512i bits = shift_left(bytes64(high), kAt.code_bits - step / kAt.high_bits * kAt.high_bits);
       const __m512i mask = _mm512_set1_epi8(((1 << kAt.high_bits) - 1) << kAt.code_bits);
       return _mm512_ternarylogic_epi32(code, bits, mask, 0xf8);  // code | (bits & mask)
     } else {
@@ -101,10 +131,10 @@ struct FromGroups {
            : by < 0 ? _mm512_srli_epi16(v, static_cast<unsigned>(-by))
                     : v;
   }
-  /// A plane's bits of step `step` in group of 32 g.
+  /// The bits of step `step` of 32 values that begin at src.
   template <int bits>
-  FATHOM_INLINE static __m512i field(const uint8_t* plane, size_t g, int step) {
-    const __m512i v = bytes64(plane + (g * bits + static_cast<size_t>(step % bits)) * 64);
+  FATHOM_INLINE static __m512i field(const uint8_t* src, int step) {
+    const __m512i v = bytes64(src + 64 * (step % bits));
     if constexpr (bits == 8) return v;
     return _mm512_and_si512(shift_left(v, -(step / bits * bits)), _mm512_set1_epi8((1 << bits) - 1));
   }

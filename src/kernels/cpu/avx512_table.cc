@@ -26,7 +26,7 @@ constexpr Kernels table_of(bool has_bf16) {
       .linear_bf16 = has_bf16 ? linear_bf16 : nullptr,
       .pack_rows = avx2::pack_rows,
       .quantize_rows = Rows::quantize_rows,
-      .tiles = {},
+      .tiles = kActivationTiles,
       .round_bf16 = Rows::round_bf16,
       .rms_norm = Rows::rms_norm,
       .add = Rows::add,

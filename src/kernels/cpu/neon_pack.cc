@@ -108,9 +108,8 @@ void group(uint8_t* out, const uint8_t* src, size_t row_bytes) {
     for (size_t r = 0; r < 16; r += 4)
       for (int half = 0; half < 2; ++half)
         interleave<type>(steps + 256 * half + 4 * r, src + r * row_bytes, row_bytes, static_cast<int>(g), half);
-    plane<kAt.code_bits, 0>(out + kAt.codes + g * kAt.code_bits * 64, steps);
-    if constexpr (kAt.high_bits != 0)
-      plane<kAt.high_bits, kAt.code_bits>(out + kAt.high + g * kAt.high_bits * 64, steps);
+    plane<kAt.code_bits, 0>(out + kAt.codes + g * kAt.stride32, steps);
+    if constexpr (kAt.high_bits != 0) plane<kAt.high_bits, kAt.code_bits>(out + kAt.high + g * kAt.stride32, steps);
   }
 }
 

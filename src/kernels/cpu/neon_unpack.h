@@ -47,7 +47,7 @@ struct Unpack<neon::Simd> {
   [[gnu::always_inline]] static inline int8x16_t codes4(const uint8_t* group, size_t g, size_t r) {
     constexpr Planes kAt = planes<type>();
     constexpr int kOffset = int8_traits<type>().offset;
-    const uint8x16_t code = field4<kAt.code_bits, step>(group + kAt.codes, g, r);
+    const uint8x16_t code = field4<kAt.code_bits, step>(group + kAt.codes + g * kAt.stride32, r);
     if constexpr (type == DType::kQ8_0) {
       return vreinterpretq_s8_u8(code);
     } else if constexpr (type == DType::kIQ4_NL || type == DType::kIQ4_XS) {
@@ -59,7 +59,7 @@ struct Unpack<neon::Simd> {
     } else {
       uint8x16_t whole = code;
       if constexpr (kAt.high_bits != 0) {
-        const uint8x16_t high = field4<kAt.high_bits, step>(group + kAt.high, g, r);
+        const uint8x16_t high = field4<kAt.high_bits, step>(group + kAt.high + g * kAt.stride32, r);
         whole = vorrq_u8(code, vshlq_n_u8(high, kAt.code_bits));
       }
       if constexpr (kOffset != 0) whole = vsubq_u8(whole, vdupq_n_u8(kOffset));
@@ -117,11 +117,11 @@ struct Unpack<neon::Simd> {
   [[gnu::always_inline]] static inline float32x4_t halves4(const uint8_t* p) {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
   }
-  /// A plane's bits of step `step` in group of 32 g.
+  /// The bits of step `step` of 32 values that begin at src.
   template <int bits, int step>
-  [[gnu::always_inline]] static inline uint8x16_t field4(const uint8_t* plane, size_t g, size_t r) {
+  [[gnu::always_inline]] static inline uint8x16_t field4(const uint8_t* src, size_t r) {
     constexpr int kShift = step / bits * bits;
-    uint8x16_t v = vld1q_u8(plane + (g * bits + step % bits) * 64 + 4 * r);
+    uint8x16_t v = vld1q_u8(src + step % bits * 64 + 4 * r);
     if constexpr (bits == 8) return v;
     if constexpr (kShift != 0) v = vshrq_n_u8(v, kShift);
     if constexpr (kShift + bits < 8) v = vandq_u8(v, vdupq_n_u8((1 << bits) - 1));

@@ -22,9 +22,8 @@ struct Pack {
       alignas(64) uint8_t steps[8 * 64];
       for (size_t r = 0; r < 16; r += 8)
         interleave<type>(steps + 4 * r, src + r * row_bytes, row_bytes, static_cast<int>(g));
-      plane<kAt.code_bits, 0>(out + kAt.codes + g * kAt.code_bits * 64, steps);
-      if constexpr (kAt.high_bits != 0)
-        plane<kAt.high_bits, kAt.code_bits>(out + kAt.high + g * kAt.high_bits * 64, steps);
+      plane<kAt.code_bits, 0>(out + kAt.codes + g * kAt.stride32, steps);
+      if constexpr (kAt.high_bits != 0) plane<kAt.high_bits, kAt.code_bits>(out + kAt.high + g * kAt.stride32, steps);
     }
   }
 

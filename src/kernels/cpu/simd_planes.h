@@ -42,9 +42,10 @@ consteval bool has_sub_blocks() {
          type == DType::kQ6_K || type == DType::kIQ4_XS;
 }
 
-/// Offsets of a group's planes, and the bits of its codes (kernels/packed.cc has the same by value).
+/// Offsets of a group's planes, and the bits of its codes (kernels/packed.cc has the same by value). Codes and high
+/// bits of the next 32 values are stride32 on.
 struct Planes {
-  size_t m, scales, minima, codes, high, bytes, values;
+  size_t m, scales, minima, codes, high, stride32, bytes, values;
   int code_bits, high_bits;
 };
 
@@ -62,8 +63,9 @@ consteval Planes planes() {
   at.scales = at.m + (kTraits.minimum != 0 ? 32 : 0);
   at.minima = at.scales + (kSubs ? 256 / static_cast<size_t>(kTraits.sub_block) * 16 : 0);
   at.codes = at.minima + (kK ? 128 : 0);
-  at.high = at.codes + at.values * 2 * static_cast<size_t>(at.code_bits);
-  at.bytes = at.high + at.values * 2 * static_cast<size_t>(at.high_bits);
+  at.high = at.codes + 64 * static_cast<size_t>(at.code_bits);
+  at.stride32 = 64 * static_cast<size_t>(at.code_bits + at.high_bits);
+  at.bytes = at.codes + at.values / 32 * at.stride32;
   return at;
 }
 

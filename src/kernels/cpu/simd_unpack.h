@@ -42,12 +42,11 @@ struct Unpack {
   template <DType type, bool is_signed = false>
   [[gnu::always_inline]] static inline __m256i codes8(const uint8_t* group, size_t g, int step, size_t r) {
     constexpr Planes kAt = planes<type>();
-    return bytes8<type, is_signed>(group + kAt.codes + g * 64 * static_cast<size_t>(kAt.code_bits),
-                                   group + kAt.high + g * 64 * static_cast<size_t>(kAt.high_bits), step, r);
+    return bytes8<type, is_signed>(group + kAt.codes + g * kAt.stride32, step, r);
   }
-  /// The same, where the planes of group of 32 g begin.
+  /// The same, where the codes of group of 32 g begin.
   template <DType type, bool is_signed = false>
-  [[gnu::always_inline]] static inline __m256i bytes8(const uint8_t* codes, const uint8_t* high, int step, size_t r) {
+  [[gnu::always_inline]] static inline __m256i bytes8(const uint8_t* codes, int step, size_t r) {
     constexpr Planes kAt = planes<type>();
     const __m256i code = field8<kAt.code_bits, 0>(codes, step, r);
     if constexpr (type == DType::kQ8_0) {
@@ -58,7 +57,7 @@ struct Unpack {
     } else if constexpr (type == DType::kMXFP4) {
       return look_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), code);
     } else if constexpr (kAt.high_bits != 0) {
-      return _mm256_or_si256(code, field8<kAt.high_bits, kAt.code_bits>(high, step, r));
+      return _mm256_or_si256(code, field8<kAt.high_bits, kAt.code_bits>(codes + kAt.high - kAt.codes, step, r));
     } else {
       return code;
     }

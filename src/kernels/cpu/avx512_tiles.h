@@ -1,0 +1,162 @@
+// Rows of quantised activations as the products of avx512_int8.cc read them: rows of the caller's, with the weights of
+// groups (unsigned bytes) or of a slice (signed bytes), and tiles of rows side by side (ActivationTiles).
+// Where the weights are signed, vpdpbusd's unsigned side is the activation plus 128, and a sum starts with -128 times
+// the sum of its weights. Included by avx512_int8.cc alone. Pure functions over the caller's memory, any thread.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/simd_int8.h"
+#include "kernels/cpu/simd_planes.h"
+
+namespace fathom::avx512 {
+namespace {
+
+#define FATHOM_INLINE [[gnu::always_inline]] inline
+
+constexpr size_t kTileRows = kActivationTiles.rows;
+
+/// Four bytes in every dword.
+FATHOM_INLINE __m512i broadcast4(const void* p) {
+  int bits;
+  __builtin_memcpy(&bits, p, 4);
+  return _mm512_set1_epi32(bits);
+}
+
+/// Rows quantised in one block of 256.
+struct alignas(64) Tile256 {
+  uint8_t q[64][kTileRows][4];      ///< [k / 4][row][k % 4], plus 128
+  int16_t sums16[8][kTileRows][2];  ///< of q over sub-blocks of 16, 2 j and 2 j + 1
+  int16_t sums32[4][kTileRows][2];  ///< ... of 32
+  float d[kTileRows];
+};
+/// ... in eight blocks of 32.
+struct alignas(64) Tile32 {
+  uint8_t q[64][kTileRows][4];
+  float sums[8][kTileRows];  ///< [block][row]
+  float d[8][kTileRows];
+};
+static_assert(sizeof(Tile32) == kActivationTiles.bytes && sizeof(Tile256) <= sizeof(Tile32));
+
+/// Rows [row, row + kTileRows) of x from value k on, with n values of each.
+inline void fill_codes(uint8_t (&q)[64][kTileRows][4], const int8_t* x, size_t n, size_t K) {
+  for (size_t r = 0; r < kTileRows; ++r)
+    for (size_t i = 0; i < n; i += 4) {
+      uint32_t four;
+      std::memcpy(&four, x + r * K + i, 4);
+      four ^= 0x80808080u;
+      std::memcpy(q[i / 4][r], &four, 4);
+    }
+}
+inline void fill_tile(Tile256& out, const QuantizedRows& x, size_t row, size_t k, size_t K) {
+  fill_codes(out.q, x.q + row * K + k, 256, K);
+  for (size_t r = 0; r < kTileRows; ++r, ++row) {
+    const int16_t* sums = x.sums + (row * K + k) / 16;
+    for (size_t s = 0; s < 16; ++s) out.sums16[s / 2][r][s % 2] = sums[s];
+    for (size_t s = 0; s < 8; ++s) out.sums32[s / 2][r][s % 2] = static_cast<int16_t>(sums[2 * s] + sums[2 * s + 1]);
+    out.d[r] = x.d[(row * K + k) / 256];
+  }
+}
+inline void fill_tile(Tile32& out, const QuantizedRows& x, size_t row, size_t k, size_t K) {
+  const size_t n = K - k < 256 ? K - k : 256;
+  fill_codes(out.q, x.q + row * K + k, n, K);
+  for (size_t r = 0; r < kTileRows; ++r, ++row) {
+    const int16_t* sums = x.sums + (row * K + k) / 16;
+    for (size_t b = 0; b < n / 32; ++b) {
+      out.sums[b][r] = static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
+      out.d[b][r] = x.d[(row * K + k) / 32 + b];
+    }
+  }
+}
+template <class Tile>
+void fill_with(std::byte* to, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) {
+  for (size_t k = 0; k < K; k += 256)
+    for (size_t j = begin; j < end; ++j)
+      fill_tile(*reinterpret_cast<Tile*>(to + (k / 256 * (T / kTileRows) + j) * sizeof(Tile32)), x, kTileRows * j, k,
+                K);
+}
+
+/// The rows of a tile.
+template <DType type>
+struct TileRows {
+  using Tile = std::conditional_t<simd::has_sub_blocks<type>(), Tile256, Tile32>;
+  const Tile& x;
+
+  /// Values 32 g + 4 step .. + 3 of row r, plus 128.
+  FATHOM_INLINE __m512i plus128(int r, size_t g, int step) const {
+    return broadcast4(x.q[8 * g + static_cast<size_t>(step)][r]);
+  }
+  FATHOM_INLINE __m512 d(int r, size_t b) const {
+    if constexpr (simd::has_sub_blocks<type>())
+      return _mm512_set1_ps(x.d[r]);
+    else
+      return _mm512_set1_ps(x.d[b][r]);
+  }
+  /// Sums of q over sub-blocks 2 j (low int16) and 2 j + 1.
+  FATHOM_INLINE __m512i two_sums(int r, size_t j) const {
+    if constexpr (simd::int8_traits<type>().sub_block == 16)
+      return broadcast4(x.sums16[j][r]);
+    else
+      return broadcast4(x.sums32[j][r]);
+  }
+  /// Sum of q over block of 32 b.
+  FATHOM_INLINE __m512 sum(int r, size_t b) const { return _mm512_set1_ps(x.sums[b][r]); }
+};
+
+/// R rows of the caller's at up to 256 values of k.
+template <DType type, int R>
+struct PlainRows {
+  static constexpr simd::Int8Traits kTraits = simd::int8_traits<type>();
+
+  FATHOM_INLINE PlainRows(const simd::Activations& rows, size_t values) : x_(rows) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sum_up(of_[r], x_.sums + static_cast<size_t>(r) * x_.sums_stride, values);
+  }
+  FATHOM_INLINE __m512i codes(int r, size_t g, int step) const {
+    return broadcast4(x_.q + static_cast<size_t>(r) * x_.q_stride + 32 * g + 4 * static_cast<size_t>(step));
+  }
+  FATHOM_INLINE __m512i plus128(int r, size_t g, int step) const {
+    return _mm512_xor_si512(codes(r, g, step), _mm512_set1_epi8(-128));
+  }
+  FATHOM_INLINE __m512 d(int r, size_t b) const {
+    return _mm512_set1_ps(x_.d[static_cast<size_t>(r) * x_.d_stride + b]);
+  }
+  /// -offset times the sum of q over sub-block (or block of 32) s.
+  FATHOM_INLINE __m512i start(int r, size_t s) const { return broadcast4(&of_[r][s]); }
+  FATHOM_INLINE __m512i two_sums(int r, size_t j) const { return broadcast4(&of_[r][j]); }
+  FATHOM_INLINE __m512 sum(int r, size_t b) const { return _mm512_castsi512_ps(broadcast4(&of_[r][b])); }
+
+ private:
+  simd::Activations x_;
+  alignas(64) int32_t of_[R][16];  ///< by type: what start(), two_sums() or sum() give
+
+  FATHOM_INLINE static void sum_up(int32_t (&out)[16], const int16_t* sums, size_t values) {
+    const auto there = static_cast<__mmask16>((uint32_t{1} << values / 16) - 1);  // no more than the row's own
+    const __m256i of16 = _mm256_maskz_loadu_epi16(there, sums);
+    auto* to = reinterpret_cast<__m256i*>(out);
+    if constexpr (kTraits.sub_block == 16 && kTraits.minimum == 0) {
+      const __m512i starts = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(of16), _mm512_set1_epi32(-kTraits.offset));
+      _mm512_store_si512(out, starts);
+    } else if constexpr (kTraits.sub_block == 16) {
+      _mm256_store_si256(to, of16);
+    } else if constexpr (kTraits.minimum == 0) {
+      _mm256_store_si256(to, _mm256_madd_epi16(of16, _mm256_set1_epi16(-kTraits.offset)));
+    } else {
+      const __m256i of32 = _mm256_madd_epi16(of16, _mm256_set1_epi16(1));
+      if constexpr (kTraits.minimum > 0)
+        _mm256_store_ps(reinterpret_cast<float*>(to), _mm256_cvtepi32_ps(of32));
+      else
+        _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtepi32_epi16(of32));
+    }
+  }
+};
+
+#undef FATHOM_INLINE
+
+}  // namespace
+}  // namespace fathom::avx512
