@@ -17,39 +17,11 @@ using simd::int8_traits;
 
 #define FATHOM_INLINE [[gnu::always_inline]] inline
 
-/// A slice with signed weights in w.
-struct SignedSlice : simd::PanelSlice {
-  int32_t start[16][16];  ///< [sub-block or block of 32][row]: -128 times the sum of its w
-};
-
-/// Takes the offset off the bytes that Unpack left, in `groups` groups of 32 values, and sums them up.
-template <DType type>
-inline void finish(SignedSlice& slice, size_t groups) {
-  constexpr simd::Int8Traits kTraits = int8_traits<type>();
-  constexpr size_t kSteps = kTraits.sub_block / 4;
-  constexpr bool kOffset = kTraits.offset != 0 && kTraits.offset != 128;
-  for (size_t s = 0; s < 8 * groups / kSteps; ++s) {
-    __m512i sum = _mm512_setzero_si512();
-#pragma GCC unroll 8
-    for (size_t step = s * kSteps; step < (s + 1) * kSteps; ++step) {
-      __m512i w = _mm512_load_si512(slice.w[step]);
-      if constexpr (kOffset) {
-        w = _mm512_sub_epi8(w, _mm512_set1_epi8(kTraits.offset));
-        _mm512_store_si512(slice.w[step], w);
-      }
-      sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), w);
-    }
-    _mm512_store_si512(slice.start[s], _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)));
-  }
-}
-
 template <DType type>
 struct FromSlice {
-  static constexpr bool kSigned = true;
-  const SignedSlice& slice;
+  const simd::PanelSlice& slice;
 
-  FATHOM_INLINE __m512i start(size_t s) const { return _mm512_load_si512(slice.start[s]); }
-  /// Values 32 g + 4 step .. + 3 of each row as bytes.
+  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
   FATHOM_INLINE __m512i codes(size_t g, int step) const {
     return _mm512_load_si512(&slice.w[8 * g + static_cast<size_t>(step)][0][0]);
   }
@@ -63,7 +35,6 @@ struct FromSlice {
 
 template <DType type>
 struct FromGroups {
-  static constexpr bool kSigned = false;
   static constexpr simd::Planes kAt = simd::planes<type>();
   const uint8_t* group;
 

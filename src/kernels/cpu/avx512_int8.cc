@@ -1,9 +1,7 @@
-// linear_int8 with vpdpbusd: four products of unsigned and signed bytes in every lane, lanes over the 16 rows of a
-// panel. Few rows of activations read the packed groups: their weights are the unsigned bytes, those of the whole
-// signed range plus 128 (simd_unpack.h), and what the offsets add is known from the sums of the activations. Many rows
-// read a slice with signed weights, and the activations are plus 128 (avx512_tiles.h). Either way a sum starts with the
-// negative of what its offset adds. Sums inside a block are exact integers in any order. No software prefetch: on Zen 4
-// it costs (spec/cpu-speed.md 4).
+// linear_int8 with vpdpbusd: four products of unsigned weight bytes and signed activations in every lane, lanes over
+// the 16 rows of a panel. Weights that use the whole signed range are stored plus 128 (simd_unpack.h); what the offsets
+// add to an exact sum is known from the sums of the activations, and each sum starts with its negative. Sums inside a
+// block are exact integers in any order. No software prefetch: on Zen 4 it costs (spec/cpu-speed.md 4).
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/avx512_groups.h"
 #include "kernels/cpu/avx512_tiles.h"
@@ -16,6 +14,7 @@ namespace {
 
 using simd::Activations;
 using simd::Int8Traits;
+using simd::PanelSlice;
 
 /// sums[r] += bytes . q for the steps [step, end) of four values in group of 32 g.
 template <int step, int end, int R, class From, class Rows>
@@ -24,23 +23,19 @@ template <int step, int end, int R, class From, class Rows>
   for (int s = step; s < end; ++s) {
     const __m512i weights = from.codes(g, s);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-      if constexpr (From::kSigned)
-        sums[r] = _mm512_dpbusd_epi32(sums[r], x.plus128(r, g, s), weights);
-      else
-        sums[r] = _mm512_dpbusd_epi32(sums[r], weights, x.codes(r, g, s));
+    for (int r = 0; r < R; ++r) sums[r] = add_products4(sums[r], weights, x.codes(r, g, s));
   }
 }
 
 /// What a sum of products over sub-block (or block of 32) s starts with.
-template <DType type, int R, class From, class Rows>
-[[gnu::always_inline]] inline void begin_sums(__m512i (&sums)[R], const From& from, size_t s, const Rows& x) {
+template <DType type, int R, class Rows>
+[[gnu::always_inline]] inline void begin_sums(__m512i (&sums)[R], size_t s, const Rows& x) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
-    if constexpr (From::kSigned)
-      sums[r] = from.start(s);
+    if constexpr (int8_traits<type>().offset != 0)
+      sums[r] = x.start(r, s);
     else
-      sums[r] = int8_traits<type>().offset != 0 ? x.start(r, s) : _mm512_setzero_si512();
+      sums[r] = _mm512_setzero_si512();
 }
 
 /// A tile's chains over up to eight blocks of 32.
@@ -49,7 +44,7 @@ template <DType type, int R, class From, class Rows>
 #pragma GCC unroll 1
   for (size_t b = 0; b < blocks; ++b) {
     __m512i sums[R];
-    begin_sums<type, R>(sums, from, b, x);
+    begin_sums<type, R>(sums, b, x);
     add_products<0, 8, R>(sums, from, b, x);
     const __m512 d = from.d(b);
 #pragma GCC unroll 16
@@ -78,14 +73,14 @@ template <DType type, int R, class From, class Rows>
   for (size_t g = 0; g < 8; ++g) {
     __m512i sub[R];
     if constexpr (kTraits.sub_block == 32) {
-      begin_sums<type, R>(sub, from, g, x);
+      begin_sums<type, R>(sub, g, x);
       add_products<0, 8, R>(sub, from, g, x);
       add_scaled(sub, g);
     } else {
-      begin_sums<type, R>(sub, from, 2 * g, x);
+      begin_sums<type, R>(sub, 2 * g, x);
       add_products<0, 4, R>(sub, from, g, x);
       add_scaled(sub, 2 * g);
-      begin_sums<type, R>(sub, from, 2 * g + 1, x);
+      begin_sums<type, R>(sub, 2 * g + 1, x);
       add_products<4, 8, R>(sub, from, g, x);
       add_scaled(sub, 2 * g + 1);
     }
@@ -117,30 +112,29 @@ struct Int8Kernel {
   /// Two tiles: unpacking runs beside the multiplications, most of it on other pipes, so that a slice pays later.
   static constexpr int kDirectRows = 16, kDirectTile = 8;
   template <DType type>
-  using Slice = SignedSlice;
+  using Slice = PanelSlice;
 
   template <DType type>
-  static void unpack(SignedSlice& slice, const uint8_t* groups, size_t blocks) {
-    simd::Unpack<Simd>::slice<type, true>(slice, groups, blocks);
-    finish<type>(slice, has_sub_blocks<type>() ? 8 : blocks);
+  static void unpack(PanelSlice& slice, const uint8_t* groups, size_t blocks) {
+    simd::Unpack<Simd>::slice<type>(slice, groups, blocks);
   }
 
   /// R rows of one panel's outputs over one slice.
   template <DType type, int R>
-  static void tile(float* y, size_t y_stride, size_t rows, const SignedSlice& slice, size_t blocks,
-                   const Activations& x, bool first) {
+  static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
+                   bool first) {
     multiply<type, R>(y, y_stride, rows, slice, blocks,
                       PlainRows<type, R>(x, has_sub_blocks<type>() ? 256 : 32 * blocks), first);
   }
   template <DType type>
-  static void whole_tile(float* y, size_t y_stride, size_t rows, const SignedSlice& slice, size_t blocks,
+  static void whole_tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
                          const std::byte* x, bool first) {
     using Tile = typename TileRows<type>::Tile;
     multiply<type, kTileRows>(y, y_stride, rows, slice, blocks, TileRows<type>{*reinterpret_cast<const Tile*>(x)},
                               first);
   }
   template <DType type, int R, class Rows>
-  [[gnu::always_inline]] static inline void multiply(float* y, size_t y_stride, size_t rows, const SignedSlice& slice,
+  [[gnu::always_inline]] static inline void multiply(float* y, size_t y_stride, size_t rows, const PanelSlice& slice,
                                                      size_t blocks, const Rows& x, bool first) {
     __m512 acc[R];
 #pragma GCC unroll 16
