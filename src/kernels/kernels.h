@@ -42,9 +42,9 @@ struct QuantizedRows {
   const std::byte* tiles = nullptr;
 };
 
-/// Many rows of activations in the order in which a table's linear_int8 reads them: tiles of `rows` rows times a slice
-/// of 256 values of k (the last may be shorter), a slice's T / rows tiles one after the other, slices ascending. Rows
-/// beyond the last whole tile are read from the plain form.
+/// Many rows of activations in the order in which a table's linear_int8 reads them: T / rows tiles of `rows` rows times
+/// slices of 256 values of k (the last may be shorter); which of them follow each other is the table's. Rows beyond the
+/// last whole tile are read from the plain form.
 struct ActivationTiles {
   static constexpr size_t kSlice = 256;
   size_t rows = 0, bytes = 0;  ///< of a tile; 0: this table has no such form
@@ -52,7 +52,8 @@ struct ActivationTiles {
   /// Writes tiles [begin, end) of every slice of x's T rows of K values.
   void (*fill)(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) = nullptr;
 
-  size_t size(size_t T, size_t K) const { return rows ? T / rows * ((K + kSlice - 1) / kSlice) * bytes : 0; }
+  static constexpr size_t slices(size_t K) { return (K + kSlice - 1) / kSlice; }
+  size_t size(size_t T, size_t K) const { return rows ? T / rows * slices(K) * bytes : 0; }
 };
 
 enum class CacheType : uint8_t { kF32, kBF16, kQ8 };

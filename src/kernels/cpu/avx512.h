@@ -9,7 +9,7 @@ void linear_exact(float* y, size_t y_stride, const WeightView& w, size_t panel_b
 void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const QuantizedRows& x, size_t T);
 void fill_tiles(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K);
-inline constexpr ActivationTiles kActivationTiles = {.rows = 8, .bytes = 3008, .least = 17, .fill = fill_tiles};
+inline constexpr ActivationTiles kActivationTiles = {.rows = 8, .bytes = 3008, .least = 16, .fill = fill_tiles};
 void linear_bf16(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const uint16_t* x, size_t T);
 void multiply_add(float* c, size_t c_stride, const float* a, size_t a_row, size_t a_col, const float* b,

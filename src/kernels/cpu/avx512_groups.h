@@ -1,6 +1,5 @@
-// Where a tile's weights come from, as vectors of 64 bytes with four values of each of a panel's 16 rows: an unpacked
-// slice (simd_unpack.h), for many rows of activations, or the packed groups themselves (kernels/packed.h), for few.
-// Included by avx512_int8.cc alone. Pure functions over the caller's memory, any thread.
+// A panel's weights as vectors of 64 bytes with four values of each of its 16 rows, straight from packed groups
+// (kernels/packed.h). Included by avx512_int8.cc alone. Pure functions over the caller's memory, any thread.
 #pragma once
 #include <immintrin.h>
 
@@ -17,27 +16,18 @@ using simd::int8_traits;
 
 #define FATHOM_INLINE [[gnu::always_inline]] inline
 
-template <DType type>
-struct FromSlice {
-  const simd::PanelSlice& slice;
-
-  /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
-  FATHOM_INLINE __m512i codes(size_t g, int step) const {
-    return _mm512_load_si512(&slice.w[8 * g + static_cast<size_t>(step)][0][0]);
-  }
-  /// The integer scale of sub-block s.
-  FATHOM_INLINE __m512i scale(size_t s) const { return _mm512_load_si512(slice.scale[s]); }
-  /// Minima of sub-blocks 2 j (low int16) and 2 j + 1.
-  FATHOM_INLINE __m512i two_minima(size_t j) const { return _mm512_load_si512(&slice.secondary[j][0][0]); }
-  FATHOM_INLINE __m512 d(size_t b) const { return _mm512_load_ps(slice.d[b]); }
-  FATHOM_INLINE __m512 m(size_t b) const { return _mm512_load_ps(slice.m[b]); }
-};
-
-template <DType type>
+template <DType type, bool fetches>
 struct FromGroups {
+  static constexpr size_t kAhead = 8192;  ///< bytes; into the second cache
   static constexpr simd::Planes kAt = simd::planes<type>();
   const uint8_t* group;
 
+  /// What lies ahead, in eight pieces of a block of 256, or of block of 32 g.
+  FATHOM_INLINE void fetch(size_t g) const {
+    constexpr size_t kBytes = has_sub_blocks<type>() ? kAt.bytes / 8 : kAt.bytes;
+#pragma GCC unroll 16
+    for (size_t at = 0; fetches && at < kBytes; at += 64) _mm_prefetch(group + kAhead + g * kBytes + at, _MM_HINT_T1);
+  }
   /// Values 32 g + 4 step .. + 3 of each row as bytes, the offset not taken off.
   FATHOM_INLINE __m512i codes(size_t g, int step) const {
     const uint8_t* at = group;

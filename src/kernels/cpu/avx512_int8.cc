@@ -1,7 +1,7 @@
 // linear_int8 with vpdpbusd: four products of unsigned weight bytes and signed activations in every lane, lanes over
 // the 16 rows of a panel. Weights that use the whole signed range are stored plus 128 (simd_unpack.h); what the offsets
 // add to an exact sum is known from the sums of the activations, and each sum starts with its negative. Sums inside a
-// block are exact integers in any order. No software prefetch: on Zen 4 it costs (spec/cpu-speed.md 4).
+// block are exact integers in any order.
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/avx512_groups.h"
 #include "kernels/cpu/avx512_tiles.h"
@@ -12,9 +12,16 @@
 namespace fathom::avx512 {
 namespace {
 
-using simd::Activations;
 using simd::Int8Traits;
-using simd::PanelSlice;
+
+/// Panels that meet a tile of activations before the next one does: together they stay in the second cache.
+constexpr size_t kPanels = 4;
+
+/// Groups of 256 values of k.
+template <DType type>
+consteval size_t groups_at_once() {
+  return has_sub_blocks<type>() ? 1 : 8;
+}
 
 /// sums[r] += bytes . q for the steps [step, end) of four values in group of 32 g.
 template <int step, int end, int R, class From, class Rows>
@@ -43,6 +50,7 @@ template <DType type, int R, class From, class Rows>
 [[gnu::always_inline]] inline void continue_blocks(__m512 (&acc)[R], const From& from, size_t blocks, const Rows& x) {
 #pragma GCC unroll 1
   for (size_t b = 0; b < blocks; ++b) {
+    from.fetch(b);
     __m512i sums[R];
     begin_sums<type, R>(sums, b, x);
     add_products<0, 8, R>(sums, from, b, x);
@@ -71,6 +79,7 @@ template <DType type, int R, class From, class Rows>
   };
 #pragma GCC unroll 1
   for (size_t g = 0; g < 8; ++g) {
+    from.fetch(g);
     __m512i sub[R];
     if constexpr (kTraits.sub_block == 32) {
       begin_sums<type, R>(sub, g, x);
@@ -104,89 +113,81 @@ template <DType type, int R, class From, class Rows>
     acc[r] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sums[r]), _mm512_mul_ps(m, x.d(r, 0)), acc[r]);
 }
 
-struct Int8Kernel {
-  using Simd = avx512::Simd;
-  static constexpr int kRows = 8;  ///< of rows that are in no whole tile
-  static constexpr ActivationTiles kTiles = kActivationTiles;
-  static constexpr size_t kPanels = 2;
-  /// Two tiles: unpacking runs beside the multiplications, most of it on other pipes, so that a slice pays later.
-  static constexpr int kDirectRows = 16, kDirectTile = 8;
-  template <DType type>
-  using Slice = PanelSlice;
+/// Whether a product fetches ahead. With one row the processor's own fetching reads at memory's speed, and more costs a
+/// quarter of it; the slower a product walks, the less is fetched for it (docs/performance.md).
+template <DType type>
+consteval bool fetches(int rows) {
+  return rows > (type == DType::kQ8_0 ? 4 : 1);
+}
 
-  template <DType type>
-  static void unpack(PanelSlice& slice, const uint8_t* groups, size_t blocks) {
-    simd::Unpack<Simd>::slice<type>(slice, groups, blocks);
-  }
-
-  /// R rows of one panel's outputs over one slice.
-  template <DType type, int R>
-  static void tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks, const Activations& x,
-                   bool first) {
-    multiply<type, R>(y, y_stride, rows, slice, blocks,
-                      PlainRows<type, R>(x, has_sub_blocks<type>() ? 256 : 32 * blocks), first);
-  }
-  template <DType type>
-  static void whole_tile(float* y, size_t y_stride, size_t rows, const PanelSlice& slice, size_t blocks,
-                         const std::byte* x, bool first) {
-    using Tile = typename TileRows<type>::Tile;
-    multiply<type, kTileRows>(y, y_stride, rows, slice, blocks, TileRows<type>{*reinterpret_cast<const Tile*>(x)},
-                              first);
-  }
-  template <DType type, int R, class Rows>
-  [[gnu::always_inline]] static inline void multiply(float* y, size_t y_stride, size_t rows, const PanelSlice& slice,
-                                                     size_t blocks, const Rows& x, bool first) {
-    __m512 acc[R];
+/// R rows of one panel's outputs over all of K. rows_at(b): the rows of activations from group b on.
+template <DType type, int R, class RowsAt>
+inline void over_k(float* y, size_t y_stride, size_t outputs, const uint8_t* groups, size_t blocks,
+                   const RowsAt& rows_at) {
+  constexpr size_t kPiece = groups_at_once<type>();
+  __m512 acc[R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-      acc[r] = first ? Simd::zero() : Simd::load_n(y + static_cast<size_t>(r) * y_stride, rows);
-    if constexpr (has_sub_blocks<type>())
-      continue_super_block<type, R>(acc, FromSlice<type>{slice}, x);
-    else
-      continue_blocks<type, R>(acc, FromSlice<type>{slice}, blocks, x);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) Simd::store_n(y + static_cast<size_t>(r) * y_stride, acc[r], rows);
-  }
-
-  /// R rows of one panel's outputs over all of K.
-  template <DType type, int R>
-  static void direct(float* y, size_t y_stride, size_t rows, const uint8_t* groups, size_t blocks,
-                     const Activations& x) {
-    constexpr size_t kPiece = has_sub_blocks<type>() ? 1 : 8, kBlock = 256 / kPiece;
-    __m512 acc[R];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) acc[r] = Simd::zero();
+  for (int r = 0; r < R; ++r) acc[r] = Simd::zero();
 #pragma GCC unroll 1
-    for (size_t b = 0; b < blocks; b += kPiece) {
-      const FromGroups<type> from{groups + b * simd::planes<type>().bytes};
-      const Activations at = {x.q + kBlock * b, x.d + b,    x.sums + kBlock / 16 * b,
-                              x.q_stride,       x.d_stride, x.sums_stride};
-      const size_t pieces = blocks - b < kPiece ? blocks - b : kPiece;
-      const PlainRows<type, R> rows_of(at, kBlock * pieces);
-      if constexpr (has_sub_blocks<type>())
-        continue_super_block<type, R>(acc, from, rows_of);
-      else
-        continue_blocks<type, R>(acc, from, pieces, rows_of);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) Simd::store_n(y + static_cast<size_t>(r) * y_stride, acc[r], rows);
+  for (size_t b = 0; b < blocks; b += kPiece) {
+    const FromGroups<type, fetches<type>(R)> from{groups + b * simd::planes<type>().bytes};
+    const auto x = rows_at(b);
+    if constexpr (has_sub_blocks<type>())
+      continue_super_block<type, R>(acc, from, x);
+    else
+      continue_blocks<type, R>(acc, from, blocks - b < kPiece ? blocks - b : kPiece, x);
   }
-};
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) Simd::store_n(y + static_cast<size_t>(r) * y_stride, acc[r], outputs);
+}
+
+template <DType type>
+void panels(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
+            const QuantizedRows& x, size_t T) {
+  constexpr size_t kPiece = groups_at_once<type>(), kBlock = 256 / kPiece;
+  const size_t K = w.K, blocks = K / kBlock;
+  const size_t tiles = x.tiles ? T / kTileRows : 0, tiled = tiles * kTileRows;
+  for (size_t begin = panel_begin; begin < panel_end; begin += kPanels) {
+    const size_t end = panel_end - begin < kPanels ? panel_end : begin + kPanels;
+    const auto each_panel = [&](size_t row, const auto& product) {
+      for (size_t p = begin; p < end; ++p) {
+        const auto* groups = reinterpret_cast<const uint8_t*>(w.data) + p * blocks * simd::planes<type>().bytes;
+        const size_t left = w.O - p * kPanelRows, outputs = left < kPanelRows ? left : kPanelRows;
+        product(y + p * kPanelRows + row * y_stride, outputs, groups);
+      }
+    };
+    for (size_t j = 0; j < tiles; ++j) {
+      const auto* tile = tile_at<typename TileRows<type>::Tile>(x.tiles, j, K);
+      each_panel(j * kTileRows, [&](float* out, size_t outputs, const uint8_t* groups) {
+        over_k<type, kTileRows>(out, y_stride, outputs, groups, blocks,
+                                [&](size_t b) { return TileRows<type>{tile[b / kPiece]}; });
+      });
+    }
+    simd::for_tiles<kTileRows, true>(T - tiled, [&]<int R>(size_t rest) {
+      const size_t t = tiled + rest;
+      each_panel(t, [&](float* out, size_t outputs, const uint8_t* groups) {
+        over_k<type, R>(out, y_stride, outputs, groups, blocks, [&](size_t b) {
+          const size_t k = b * kBlock, values = K - k < 256 ? K - k : 256;
+          return PlainRows<type, R>(
+              {x.q + t * K + k, x.d + t * blocks + b, x.sums + (t * K + k) / 16, K, blocks, K / 16}, values);
+        });
+      });
+    });
+  }
+}
 
 }  // namespace
 
-void fill_tiles(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) {
+void fill_tiles(std::byte* tiles, const QuantizedRows& x, size_t begin, size_t end, size_t /*T*/, size_t K) {
   if (x.block == 32)
-    fill_with<Tile32>(tiles, x, begin, end, T, K);
+    fill_with<Tile32>(tiles, x, begin, end, K);
   else
-    fill_with<Tile256>(tiles, x, begin, end, T, K);
+    fill_with<Tile256>(tiles, x, begin, end, K);
 }
-
-static_assert(kActivationTiles.least == Int8Kernel::kDirectRows + 1);
 
 void linear_int8(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                  const QuantizedRows& x, size_t T) {
-  simd::Int8Panels<Int8Kernel>::run(y, y_stride, w, panel_begin, panel_end, x, T);
+  simd::with_int8_type(w.dtype, [&]<DType type>() { panels<type>(y, y_stride, w, panel_begin, panel_end, x, T); });
 }
 
 }  // namespace fathom::avx512

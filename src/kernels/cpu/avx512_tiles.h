@@ -1,5 +1,5 @@
-// Rows of quantised activations as the products of avx512_int8.cc read them: the caller's, or tiles of rows side by side
-// (ActivationTiles). Included by avx512_int8.cc alone. Pure functions over the caller's memory, any thread.
+// Rows of quantised activations as the products of avx512_int8.cc read them: the caller's, or tiles of rows side by
+// side (ActivationTiles). Included by avx512_int8.cc alone. Pure functions over the caller's memory, any thread.
 #pragma once
 #include <immintrin.h>
 
@@ -50,6 +50,13 @@ struct alignas(64) Tile32 {
 };
 static_assert(sizeof(Tile256) <= kActivationTiles.bytes && sizeof(Tile32) <= kActivationTiles.bytes);
 
+/// The first slice of tile j, whose others follow it.
+template <class Tile, class Byte>
+inline auto* tile_at(Byte* tiles, size_t j, size_t K) {
+  using T = std::conditional_t<std::is_const_v<Byte>, const Tile, Tile>;
+  return reinterpret_cast<T*>(tiles + j * ActivationTiles::slices(K) * kActivationTiles.bytes);
+}
+
 /// Rows [row, row + kTileRows) of x from value k on, with n values of each.
 inline void fill_codes(int8_t (&q)[64][kTileRows][4], const int8_t* x, size_t n, size_t K) {
   for (size_t r = 0; r < kTileRows; ++r)
@@ -81,11 +88,11 @@ inline void fill_tile(Tile32& out, const QuantizedRows& x, size_t row, size_t k,
   }
 }
 template <class Tile>
-void fill_with(std::byte* to, const QuantizedRows& x, size_t begin, size_t end, size_t T, size_t K) {
-  for (size_t k = 0; k < K; k += 256)
-    for (size_t j = begin; j < end; ++j)
-      fill_tile(*reinterpret_cast<Tile*>(to + (k / 256 * (T / kTileRows) + j) * kActivationTiles.bytes), x,
-                kTileRows * j, k, K);
+void fill_with(std::byte* to, const QuantizedRows& x, size_t begin, size_t end, size_t K) {
+  for (size_t j = begin; j < end; ++j) {
+    Tile* tile = tile_at<Tile>(to, j, K);
+    for (size_t k = 0; k < K; k += ActivationTiles::kSlice) fill_tile(*tile++, x, kTileRows * j, k, K);
+  }
 }
 
 /// The rows of a tile.

@@ -23,28 +23,34 @@ struct Activations {
   size_t q_stride, d_stride, sums_stride;
 };
 
+/// Calls f.template operator()<type>() for a type with an int8 form.
+template <class F>
+inline void with_int8_type(DType type, const F& f) {
+  switch (type) {
+    case DType::kQ4_0: return f.template operator()<DType::kQ4_0>();
+    case DType::kQ4_1: return f.template operator()<DType::kQ4_1>();
+    case DType::kQ5_0: return f.template operator()<DType::kQ5_0>();
+    case DType::kQ5_1: return f.template operator()<DType::kQ5_1>();
+    case DType::kQ8_0: return f.template operator()<DType::kQ8_0>();
+    case DType::kIQ4_NL: return f.template operator()<DType::kIQ4_NL>();
+    case DType::kMXFP4: return f.template operator()<DType::kMXFP4>();
+    case DType::kQ2_K: return f.template operator()<DType::kQ2_K>();
+    case DType::kQ3_K: return f.template operator()<DType::kQ3_K>();
+    case DType::kQ4_K: return f.template operator()<DType::kQ4_K>();
+    case DType::kQ5_K: return f.template operator()<DType::kQ5_K>();
+    case DType::kQ6_K: return f.template operator()<DType::kQ6_K>();
+    case DType::kIQ4_XS: return f.template operator()<DType::kIQ4_XS>();
+    default: return;  // the caller has checked int8_block()
+  }
+}
+
 template <class Kernel>
 struct Int8Panels {
   static constexpr size_t kFetchTiles = 32;  ///< more tiles than these hide what unpacking waits for
 
   static void run(float* y, size_t y_stride, const WeightView& w, size_t panel_begin, size_t panel_end,
                   const QuantizedRows& x, size_t T) {
-    switch (w.dtype) {
-      case DType::kQ4_0: return panels<DType::kQ4_0>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ4_1: return panels<DType::kQ4_1>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ5_0: return panels<DType::kQ5_0>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ5_1: return panels<DType::kQ5_1>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ8_0: return panels<DType::kQ8_0>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kIQ4_NL: return panels<DType::kIQ4_NL>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kMXFP4: return panels<DType::kMXFP4>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ2_K: return panels<DType::kQ2_K>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ3_K: return panels<DType::kQ3_K>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ4_K: return panels<DType::kQ4_K>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ5_K: return panels<DType::kQ5_K>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kQ6_K: return panels<DType::kQ6_K>(y, y_stride, w, panel_begin, panel_end, x, T);
-      case DType::kIQ4_XS: return panels<DType::kIQ4_XS>(y, y_stride, w, panel_begin, panel_end, x, T);
-      default: return;  // no int8 form: the caller has checked int8_block()
-    }
+    with_int8_type(w.dtype, [&]<DType type>() { panels<type>(y, y_stride, w, panel_begin, panel_end, x, T); });
   }
 
  private:
