@@ -151,11 +151,13 @@ void require_header(const std::string& path, const Header& found, const Header& 
     throw Error(cat(path, ": expected as many checksums as fit, found ", found.pieces));
 }
 
+fs::path path_of(const fs::path& folder, const RepackKey& key, uint32_t version) {
+  return folder / cat(key.weights_id, ".", key.table, ".v", version);
+}
+
 }  // namespace
 
-fs::path repack_path(const fs::path& folder, const RepackKey& key) {
-  return folder / cat(key.weights_id, ".", key.table, ".v", kVersion);
-}
+fs::path repack_path(const fs::path& folder, const RepackKey& key) { return path_of(folder, key, kVersion); }
 
 RepackFile::RepackFile(const fs::path& path, const RepackKey& key, std::optional<bool> in_place) : path_(path) {
   const InputFile file(path);
@@ -232,6 +234,8 @@ uint64_t write_repack_file(const fs::path& path, const RepackKey& key, const Wei
   }
   out.flush();
   file.commit(/*sync=*/false);  // the checksums tell
+  std::error_code error;        // what cannot be removed stays
+  for (uint32_t old = 1; old < kVersion; ++old) fs::remove(path_of(path.parent_path(), key, old), error);
   return header.file_bytes;
 }
 

@@ -77,6 +77,18 @@ TEST_F(RepackFileTest, GivesTheBytesThatPackingGives) {
     }
 }
 
+TEST_F(RepackFileTest, ReplacesThoseOfOlderVersions) {
+  if (models().empty()) GTEST_SKIP() << "needs golden/gguf";
+  const fs::path folder = path_.parent_path(), old = folder / (std::string(64, 'a') + ".avx2.v1"),
+                 others = folder / (std::string(64, 'b') + ".avx2.v1");
+  fs::create_directories(folder);
+  for (const fs::path& path : {old, others}) std::ofstream(path) << "1234";
+  write(models()[0]);
+  EXPECT_TRUE(fs::exists(path_));
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(others));
+}
+
 TEST_F(RepackFileTest, DamageIsFound) {
   const fs::path model = testing::golden_dir() / "gguf" / "qwen2-wide.Q4_K_M.gguf";
   if (!fs::exists(model)) GTEST_SKIP() << "needs golden/gguf";
