@@ -34,7 +34,7 @@ FATHOM_INLINE __m512i add_products4(__m512i sum, __m512i w, const int8_t* x) {
 }
 
 /// Rows quantised in one block of 256.
-struct alignas(64) Tile256 {
+struct Tile256 {
   int8_t q[64][kTileRows][4];       ///< [k / 4][row][k % 4]
   int32_t starts[16][kTileRows];    ///< -32 times the sum of q over a sub-block of 16
   int16_t sums16[8][kTileRows][2];  ///< the sums, of sub-blocks 2 j and 2 j + 1
@@ -42,7 +42,7 @@ struct alignas(64) Tile256 {
   float d[kTileRows];
 };
 /// ... in eight blocks of 32.
-struct alignas(64) Tile32 {
+struct Tile32 {
   int8_t q[64][kTileRows][4];
   int32_t starts[8][kTileRows];  ///< [block][row], -128 times the sum of q
   float sums[8][kTileRows];
