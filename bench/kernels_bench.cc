@@ -1,7 +1,7 @@
 // Speed of the kernels of every table that this CPU can run, on one thread: GB/s of weights at T = 1 from memory beside
-// the speed of plain reading, and GMAC/s at T = 480 beside the unit's rate in registers, in the same run. Best and
-// median of repeated calls: on a machine that is shared the median shows the neighbours. Usage: kernels_bench [table
-// ...]
+// the speed of plain reading, and GMAC/s at T = 2 to 16 from memory and at T = 480 beside the unit's rate in registers,
+// in the same run. Best and median of repeated calls: on a machine that is shared the median shows the neighbours.
+// Usage: kernels_bench [table ...]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -148,6 +148,8 @@ void bench_table(const Kernels& k) {
   for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ8_0, DType::kIQ4_NL, DType::kQ2_K,
                            DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS}) {
     bench_linear(k, Profile::kInt8, type, K, memory_rows, 1);
+    for (const size_t few : {2, 4, 8, 16})
+      if (!plain) bench_linear(k, Profile::kInt8, type, K, memory_rows, few);
     bench_linear(k, Profile::kInt8, type, K, many, plain ? 8 : 480);
   }
   for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K}) {

@@ -222,6 +222,8 @@ uint64_t write_repack_file(const fs::path& path, const RepackKey& key, const Wei
   header.head_checksum = head_checksum(header, checksums);
 
   fs::create_directories(path.parent_path());
+  std::error_code error;  // what cannot be removed stays
+  for (uint32_t old = 1; old < kVersion; ++old) fs::remove(path_of(path.parent_path(), key, old), error);
   require_room(path, header.file_bytes);
   AtomicFile file(path);
   BlockWriter out(file);
@@ -234,8 +236,6 @@ uint64_t write_repack_file(const fs::path& path, const RepackKey& key, const Wei
   }
   out.flush();
   file.commit(/*sync=*/false);  // the checksums tell
-  std::error_code error;        // what cannot be removed stays
-  for (uint32_t old = 1; old < kVersion; ++old) fs::remove(path_of(path.parent_path(), key, old), error);
   return header.file_bytes;
 }
 

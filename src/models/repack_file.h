@@ -52,8 +52,8 @@ class RepackFile {
   bool in_place_ = false;
 };
 
-/// Writes all matrices aside, then renames, and removes what an older version of this program wrote of the same weights
-/// for the same kernels; makes the folder. Returns the file's size. Throws what AtomicFile and require_room throw. Any
+/// Removes what an older version of this program wrote of the same weights for the same kernels, writes all matrices
+/// aside, then renames; makes the folder. Returns the file's size. Throws what AtomicFile and require_room throw. Any
 /// number of processes may write the same file; the last one's stays.
 uint64_t write_repack_file(const std::filesystem::path& path, const RepackKey& key, const Weights& weights,
                            ThreadPool& pool);

@@ -38,8 +38,8 @@ consteval Twins twins() {
 }
 constexpr Twins kTwins = twins();
 
-/// How far ahead of itself a product fetches, as measured from memory (docs/performance.md). Near is best where a group
-/// is read in the order in which it lies; with two planes of codes in a block of 256 the second one lies further off.
+/// How far ahead of itself a product fetches, as measured from memory (docs/performance.md); types with high bits while
+/// these still lay behind all codes of a block of 256.
 template <DType type>
 consteval size_t bytes_ahead(int rows) {
   if (rows > 2 || type == DType::kIQ4_NL || type == DType::kIQ4_XS) return 3072;

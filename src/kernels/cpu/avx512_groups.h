@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cpu/simd_unpack.h"
+#include "kernels/cpu/simd_planes.h"
 
 namespace fathom::avx512 {
 namespace {

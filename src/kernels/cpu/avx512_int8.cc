@@ -1,5 +1,5 @@
 // linear_int8 with vpdpbusd: four products of unsigned weight bytes and signed activations in every lane, lanes over
-// the 16 rows of a panel. Weights that use the whole signed range are stored plus 128 (simd_unpack.h); what the offsets
+// the 16 rows of a panel. Weights that use the whole signed range are read plus 128 (avx512_groups.h); what the offsets
 // add to an exact sum is known from the sums of the activations, and each sum starts with its negative. Sums inside a
 // block are exact integers in any order.
 #include "kernels/cpu/avx512.h"
@@ -7,7 +7,6 @@
 #include "kernels/cpu/avx512_tiles.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/simd_int8.h"
-#include "kernels/cpu/simd_unpack.h"
 
 namespace fathom::avx512 {
 namespace {

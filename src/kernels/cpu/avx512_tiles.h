@@ -3,6 +3,7 @@
 #pragma once
 #include <immintrin.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -109,18 +110,17 @@ struct TileRows {
   }
   /// -offset times the sum of q over sub-block (or block of 32) s.
   FATHOM_INLINE __m512i start(int r, size_t s) const {
-    if constexpr (!simd::has_sub_blocks<type>()) {
-      const __m512i by128 = broadcast4(&x.starts[s][r]);
-      if constexpr (kTraits.offset == 128) return by128;
-      if constexpr (kTraits.offset == 16) return _mm512_srai_epi32(by128, 3);
-      if constexpr (kTraits.offset == 8) return _mm512_srai_epi32(by128, 4);
-      return _mm512_add_epi32(_mm512_srai_epi32(by128, 4), _mm512_srai_epi32(by128, 5));  // 12
-    } else if constexpr (kTraits.sub_block == 16) {
-      const __m512i by32 = broadcast4(&x.starts[s][r]);
-      return kTraits.offset == 32 ? by32 : _mm512_srai_epi32(by32, 3);  // or 4
+    constexpr int kOffset = kTraits.offset, kStored = simd::has_sub_blocks<type>() ? 32 : 128;
+    static_assert(kStored % kOffset == 0 || kOffset == 12 || kOffset == 4 * kStored);
+    if constexpr (simd::has_sub_blocks<type>() && kTraits.sub_block == 32) {
+      static_assert(kOffset == 4 * kStored);
+      return _mm512_slli_epi32(_mm512_add_epi32(broadcast4(&x.starts[2 * s][r]), broadcast4(&x.starts[2 * s + 1][r])),
+                               2);
+    } else if constexpr (kOffset == 12) {
+      const __m512i stored = broadcast4(&x.starts[s][r]);
+      return _mm512_add_epi32(_mm512_srai_epi32(stored, 4), _mm512_srai_epi32(stored, 5));
     } else {
-      const __m512i by32 = _mm512_add_epi32(broadcast4(&x.starts[2 * s][r]), broadcast4(&x.starts[2 * s + 1][r]));
-      return _mm512_slli_epi32(by32, 2);  // 128
+      return _mm512_srai_epi32(broadcast4(&x.starts[s][r]), std::countr_zero(unsigned{kStored / kOffset}));
     }
   }
   FATHOM_INLINE __m512 d(int r, size_t b) const {
@@ -131,7 +131,7 @@ struct TileRows {
   }
   /// Sums of q over sub-blocks 2 j (low int16) and 2 j + 1.
   FATHOM_INLINE __m512i two_sums(int r, size_t j) const {
-    if constexpr (simd::int8_traits<type>().sub_block == 16)
+    if constexpr (kTraits.sub_block == 16)
       return broadcast4(x.sums16[j][r]);
     else
       return broadcast4(x.sums32[j][r]);
